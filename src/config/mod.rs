@@ -1,0 +1,263 @@
+//! What `proxy.toml` means.
+//!
+//! [`Config`] is what runs: after validation nothing is optional that has a
+//! default, nothing is unparsed, nothing is out of range. `validate` makes it
+//! from the text of a file and reports every problem at once.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+
+use crate::pattern::Pattern;
+use crate::semantics::policy::{KeySpec, Policy};
+
+/// A validated configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `listen`: addresses of the data plane; at least one.
+    pub listen: Vec<SocketAddr>,
+    /// `upstream`: the application behind.
+    pub upstream: Upstream,
+    /// `threads`: data threads, at least one; default: the cores available.
+    pub threads: usize,
+    /// `[origin]`.
+    pub origin: OriginConfig,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[admin]`; `None` where `listen = "off"`.
+    pub admin: Option<AdminConfig>,
+    /// `[memory]`.
+    pub memory: MemoryConfig,
+    /// `[redis]`; `None` where the table is left out.
+    pub redis: Option<RedisConfig>,
+    /// `[coalescing]`.
+    pub coalescing: CoalescingConfig,
+    /// `[coherence]`.
+    pub coherence: CoherenceConfig,
+    /// `[invalidation]`.
+    pub invalidation: InvalidationConfig,
+    /// `[[routes]]`, in the order of the file.
+    pub routes: Vec<RouteConfig>,
+    /// `[[invalidations]]`, in the order of the file.
+    pub invalidations: Vec<InvalidationRule>,
+}
+
+/// Where the application listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Upstream {
+    /// `http://host:port`
+    Http {
+        /// Host and port as they stand in a URL, port always given.
+        authority: http::uri::Authority,
+    },
+    /// `https://host`
+    Https {
+        /// Host and port as they stand in a URL, port always given.
+        authority: http::uri::Authority,
+    },
+    /// `unix:/run/app.sock`
+    Unix {
+        /// The socket's path.
+        path: PathBuf,
+    },
+}
+
+/// `[origin]`: connections to the upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginConfig {
+    /// `connect_timeout`: until a connection stands, TLS included (`"2s"`).
+    pub connect_timeout: Duration,
+    /// `response_timeout`: from request sent to response head (`"30s"`).
+    pub response_timeout: Duration,
+    /// `body_idle_timeout`: between two pieces of a response body (`"60s"`).
+    pub body_idle_timeout: Duration,
+    /// `idle_timeout`: an unused connection is closed after it (`"60s"`).
+    pub idle_timeout: Duration,
+    /// `idle_connections_max`: unused connections kept, per data thread (`64`).
+    pub idle_connections_max: usize,
+    /// `ca_file`: PEM file of certificates to trust instead of the system's,
+    /// for `https` upstreams (`""`: the system's).
+    pub ca_file: Option<PathBuf>,
+}
+
+/// `[limits]`: bounds on what clients may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// `connections_max`: open client connections; further ones wait in the
+    /// kernel's queue (`10000`).
+    pub connections_max: usize,
+    /// `head_bytes_max`: request line and fields together; past it `431` (`"32KiB"`).
+    pub head_bytes_max: usize,
+    /// `target_bytes_max`: request target; past it `414` (`"8KiB"`).
+    pub target_bytes_max: usize,
+    /// `body_bytes_max`: request body; past it `413` (`0`: no bound).
+    pub body_bytes_max: u64,
+    /// `head_timeout`: from the first byte of a request head to its last; also
+    /// for the first byte of a new connection (`"10s"`).
+    pub head_timeout: Duration,
+    /// `body_idle_timeout`: between two pieces of a request body (`"30s"`).
+    pub body_idle_timeout: Duration,
+    /// `write_idle_timeout`: a client that takes nothing for so long is cut (`"60s"`).
+    pub write_idle_timeout: Duration,
+    /// `idle_timeout`: a kept-alive connection without a request (`"75s"`).
+    pub idle_timeout: Duration,
+    /// `drain_timeout`: what is unfinished so long after SIGTERM is cut (`"30s"`).
+    pub drain_timeout: Duration,
+    /// `trusted_proxies`: peers whose `X-Forwarded-*` and `Forwarded` are kept
+    /// and appended to; those of others are replaced (`[]`). Addresses or CIDR.
+    pub trusted_proxies: Vec<Network>,
+}
+
+/// An address range in CIDR notation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// The first address.
+    pub address: std::net::IpAddr,
+    /// How many leading bits count.
+    pub prefix: u8,
+}
+
+/// `[admin]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// `listen` (`"127.0.0.1:9090"`). Beyond loopback a token is required.
+    pub listen: SocketAddr,
+    /// `token`.
+    pub token: Option<Secret>,
+}
+
+/// `[memory]`: the store in this process (L1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryConfig {
+    /// `bytes_max`: bound on everything the store holds (`"256MiB"`).
+    pub bytes_max: u64,
+    /// `entries_max`: bound on stored responses; `None` for `0`.
+    pub entries_max: Option<u64>,
+    /// `body_bytes_max`: larger bodies stream through and are not stored (`"8MiB"`).
+    pub body_bytes_max: u64,
+    /// `filling_bytes_max`: bodies on their way into the store, all together;
+    /// past it responses stream through and are not stored (`"64MiB"`).
+    pub filling_bytes_max: u64,
+    /// `variants_max`: stored responses of one key that differ by `Vary`; the
+    /// least recently used is dropped (`64`).
+    pub variants_max: usize,
+}
+
+/// `[redis]`: the store shared by instances (L2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisConfig {
+    /// `url`: one, or the nodes of a cluster. Holds credentials.
+    pub nodes: Vec<Secret>,
+    /// `namespace`: every key starts with it.
+    pub namespace: String,
+    /// `lookup_timeout`: past it a lookup is a miss (`"5ms"`).
+    pub lookup_timeout: Duration,
+    /// `connect_timeout`: for one attempt to connect (`"1s"`).
+    pub connect_timeout: Duration,
+    /// `queue_max`: stores waiting to be written; past it they are dropped and
+    /// counted (`1024`).
+    pub queue_max: usize,
+    /// `queue_bytes_max`: the same in bytes (`"64MiB"`).
+    pub queue_bytes_max: u64,
+}
+
+/// `[coalescing]`: concurrent requests for one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoalescingConfig {
+    /// `wait_timeout`: a request waits for another one's fetch no longer than
+    /// this, then asks the origin itself (`"10s"`).
+    pub wait_timeout: Duration,
+    /// `not_shareable_ttl`: for so long after a response that could not be
+    /// shared, requests of its key do not queue behind each other (`"10s"`).
+    pub not_shareable_ttl: Duration,
+    /// `not_shareable_max`: how many such keys are remembered (`10000`).
+    pub not_shareable_max: usize,
+}
+
+/// `[coherence]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoherenceConfig {
+    /// `unsynced_age_max`: while the invalidation log is unreachable, a stored
+    /// response older than this is not reused without asking the origin (`"10s"`).
+    pub unsynced_age_max: Duration,
+    /// `append_timeout`: a write's answer waits no longer than this for its
+    /// bans to reach the log (`"250ms"`).
+    pub append_timeout: Duration,
+    /// `bans_max`: bans held; past it the oldest half become one that matches
+    /// everything stored before them (`10000`).
+    pub bans_max: usize,
+}
+
+/// `[invalidation]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidationConfig {
+    /// `default`.
+    pub default: DefaultInvalidation,
+}
+
+/// `default = …` of `[invalidation]`: what a write invalidates unasked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DefaultInvalidation {
+    /// `"hierarchy"`: target, `Location`, `Content-Location`, the parent, and
+    /// for PUT, PATCH and DELETE everything below.
+    #[default]
+    Hierarchy,
+    /// `"rfc"`: target, `Location` and `Content-Location` only (RFC 9111 §4.4).
+    Rfc,
+}
+
+/// One of `[[routes]]`.
+#[derive(Clone, Debug)]
+pub struct RouteConfig {
+    /// `name`: default the path.
+    pub name: Arc<str>,
+    /// `path`: as written; `{name}`, `{*rest}`, a final `/**`.
+    pub path: Arc<str>,
+    /// `ttl` to `errors`.
+    pub policy: Policy,
+    /// `[routes.key]` and `bypass_query`.
+    pub key: KeySpec,
+    /// `entries_max`: bound of this route alone; `None` for `0`.
+    pub entries_max: Option<u64>,
+}
+
+/// One of `[[invalidations]]`.
+#[derive(Clone, Debug)]
+pub struct InvalidationRule {
+    /// `path`: writes to it…
+    pub path: Pattern,
+    /// `methods`: … with one of these…
+    pub methods: Vec<Method>,
+    /// `purge`: … invalidate what matches one of these…
+    pub purge: Vec<Pattern>,
+    /// `tags`: … and what carries one of these.
+    pub tags: Vec<Box<str>>,
+}
+
+/// A value that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `value` from being printed.
+    #[must_use]
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value itself, for the one place that needs it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("[secret]")
+    }
+}

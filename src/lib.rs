@@ -1,0 +1,23 @@
+//! Pannier: a caching reverse proxy that rides beside an application.
+//!
+//! The map of the crate, from the ground up; imports point down only (held by
+//! `tests/tidy.rs`). ARCHITECTURE.md tells the whole story.
+//!
+//! | level | modules | what they are |
+//! |---|---|---|
+//! | 8 | `cli`, `app`, `demo` | what runs, and in which order it stops |
+//! | 7 | `server`, `admin` | the listeners: data plane, control plane |
+//! | 6 | `proxy` | the life of a request |
+//! | 5 | `store`, `origin`, `invalidation`, `route` | siblings, strangers to each other |
+//! | 4 | `telemetry` | what is counted and timed |
+//! | 3 | `config` | what `proxy.toml` means |
+//! | 2 | `semantics` | RFC 9110 and RFC 9111, pure |
+//! | 1 | `message` | bodies and fields |
+//! | 0 | `pattern`, `clock` | path patterns; time |
+
+pub mod clock;
+pub mod config;
+pub mod message;
+pub mod pattern;
+pub mod semantics;
+pub mod telemetry;

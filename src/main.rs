@@ -1,0 +1,3 @@
+//! The `pannier` program: arguments in, exit code out.
+
+fn main() {}

@@ -1,0 +1,278 @@
+//! How long a response is fresh and how old it is (RFC 9111 §4.2).
+
+use std::time::Duration;
+
+use http::header::{AGE, DATE, EXPIRES, LAST_MODIFIED};
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use super::policy::Policy;
+use crate::clock::Timestamp;
+use crate::message::directives::ResponseDirectives;
+
+/// No lifetime, age or grace is larger than this (RFC 9111 §1.2.2: a value
+/// that is too large is read as 2^31 seconds).
+pub const SECONDS_MAX: u64 = 1 << 31;
+
+/// A heuristic lifetime is this part of the time since `Last-Modified`…
+const HEURISTIC_FRACTION: u32 = 10;
+/// … and never longer than this (RFC 9111 §4.2.2).
+const HEURISTIC_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Everything that reuse needs to know about time, computed at storing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Freshness {
+    /// Freshness lifetime (§4.2.1).
+    pub lifetime: Duration,
+    /// Where the lifetime comes from.
+    pub source: LifetimeSource,
+    /// Corrected initial age (§4.2.3): how old the response was on arrival.
+    pub initial_age: Duration,
+    /// Reuse past the lifetime while it is validated in the background.
+    pub stale_while_revalidate: Duration,
+    /// Reuse past the lifetime when the origin fails.
+    pub stale_if_error: Duration,
+    /// `no-cache`: never reused without validation.
+    pub always_validate: bool,
+    /// `must-revalidate`, `proxy-revalidate`, `s-maxage`: never reused stale,
+    /// whatever the client or the route would accept.
+    pub never_stale: bool,
+}
+
+/// Where a freshness lifetime comes from, in order of precedence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LifetimeSource {
+    /// `s-maxage`, `max-age` or `Expires`.
+    Origin,
+    /// The route's `ttl`.
+    Route,
+    /// A tenth of the time since `Last-Modified` (§4.2.2).
+    Heuristic,
+    /// Nothing gives it one: stale on arrival.
+    None,
+}
+
+impl Freshness {
+    /// Computes it for a response head that arrived at `response_time`.
+    ///
+    /// `directives` are those of the response, already emptied where the
+    /// route ignores `Cache-Control`.
+    #[must_use]
+    pub fn of(
+        status: StatusCode,
+        fields: &HeaderMap,
+        directives: &ResponseDirectives,
+        policy: &Policy,
+        request_time: Timestamp,
+        response_time: Timestamp,
+    ) -> Self {
+        let date = date_field(fields).unwrap_or(response_time);
+        let (lifetime, source) = lifetime(status, fields, directives, policy, date);
+        let never_stale = directives.must_revalidate
+            || directives.proxy_revalidate
+            || directives.s_maxage.is_some();
+        Self {
+            lifetime,
+            source,
+            initial_age: initial_age(fields, date, request_time, response_time),
+            stale_while_revalidate: directives
+                .stale_while_revalidate
+                .unwrap_or(policy.stale_while_revalidate),
+            stale_if_error: directives.stale_if_error.unwrap_or(policy.stale_if_error),
+            always_validate: directives.no_cache,
+            never_stale,
+        }
+    }
+
+    /// Current age (§4.2.3) of a response that arrived at `response_time`.
+    #[must_use]
+    pub fn current_age(&self, response_time: Timestamp, now: Timestamp) -> Duration {
+        self.initial_age + now.since(response_time)
+    }
+
+    /// How long after its arrival nothing can reuse it any more: lifetime and
+    /// the longer grace, less the age it arrived with.
+    #[must_use]
+    pub fn usable_for(&self) -> Duration {
+        let grace = if self.never_stale {
+            Duration::ZERO
+        } else {
+            self.stale_while_revalidate.max(self.stale_if_error)
+        };
+        (self.lifetime + grace).saturating_sub(self.initial_age)
+    }
+}
+
+/// Freshness that the origin stated itself, if it did: `s-maxage`, `max-age`,
+/// `Expires` (§4.2.1). An `Expires` that cannot be read is in the past.
+#[must_use]
+pub fn explicit_lifetime(
+    fields: &HeaderMap,
+    directives: &ResponseDirectives,
+    date: Timestamp,
+) -> Option<Duration> {
+    if let Some(lifetime) = directives.s_maxage.or(directives.max_age) {
+        return Some(lifetime);
+    }
+    if directives.ignored {
+        return None;
+    }
+    let mut values = fields.get_all(EXPIRES).iter();
+    let first = values.next()?;
+    if values.next().is_some() {
+        return Some(Duration::ZERO);
+    }
+    let expires = http_date(first.as_bytes());
+    Some(expires.map_or(Duration::ZERO, |expires| expires.since(date)))
+}
+
+/// The `Date` of a response, where it is there once and can be read.
+#[must_use]
+pub fn date_field(fields: &HeaderMap) -> Option<Timestamp> {
+    fields
+        .get(DATE)
+        .and_then(|value| http_date(value.as_bytes()))
+}
+
+/// Reads an HTTP date in any of its three forms (RFC 9110 §5.6.7).
+#[must_use]
+pub fn http_date(value: &[u8]) -> Option<Timestamp> {
+    let text = std::str::from_utf8(value).ok()?.trim();
+    httpdate::parse_http_date(text).ok().map(Timestamp::from)
+}
+
+fn lifetime(
+    status: StatusCode,
+    fields: &HeaderMap,
+    directives: &ResponseDirectives,
+    policy: &Policy,
+    date: Timestamp,
+) -> (Duration, LifetimeSource) {
+    if let Some(lifetime) = explicit_lifetime(fields, directives, date) {
+        return (lifetime, LifetimeSource::Origin);
+    }
+    if let Some(ttl) = policy.ttl
+        && status.is_success()
+    {
+        return (ttl, LifetimeSource::Route);
+    }
+    let modified = fields
+        .get(LAST_MODIFIED)
+        .and_then(|value| http_date(value.as_bytes()));
+    match modified {
+        Some(modified) if is_heuristically_cacheable(status) => {
+            let lifetime = (date.since(modified) / HEURISTIC_FRACTION).min(HEURISTIC_MAX);
+            (lifetime, LifetimeSource::Heuristic)
+        }
+        _ => (Duration::ZERO, LifetimeSource::None),
+    }
+}
+
+/// The status codes of RFC 9110 §15.1 that may be stored without explicit freshness.
+#[must_use]
+pub fn is_heuristically_cacheable(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501
+    )
+}
+
+/// Corrected initial age (§4.2.3).
+fn initial_age(
+    fields: &HeaderMap,
+    date: Timestamp,
+    request_time: Timestamp,
+    response_time: Timestamp,
+) -> Duration {
+    let apparent = response_time.since(date);
+    let stated = age_field(fields) + response_time.since(request_time);
+    apparent.max(stated)
+}
+
+/// The `Age` of a response; zero where it has none or it cannot be read.
+/// Of several members the first counts (RFC 9111 §5.1).
+fn age_field(fields: &HeaderMap) -> Duration {
+    let seconds = fields
+        .get(AGE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(',').next())
+        .map(str::trim)
+        .filter(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+        .map_or(0, |digits| digits.parse::<u64>().unwrap_or(SECONDS_MAX));
+    Duration::from_secs(seconds.min(SECONDS_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    const NOW: Timestamp = Timestamp::from_unix_millis(784_111_787_000); // 10 s after the example date
+
+    fn fields(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in lines {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    fn freshness(lines: &[(&'static str, &'static str)], policy: &Policy) -> Freshness {
+        let fields = fields(lines);
+        let directives = ResponseDirectives::of(&fields);
+        Freshness::of(StatusCode::OK, &fields, &directives, policy, NOW, NOW)
+    }
+
+    #[test]
+    fn the_origin_outranks_the_route_and_s_maxage_outranks_max_age() {
+        let policy = Policy {
+            ttl: Some(Duration::from_secs(60)),
+            ..Policy::default()
+        };
+        let stated = freshness(&[("cache-control", "max-age=5, s-maxage=7")], &policy);
+        assert_eq!(stated.lifetime, Duration::from_secs(7));
+        let expires = freshness(
+            &[
+                ("date", "Sun, 06 Nov 1994 08:49:37 GMT"),
+                ("expires", "Sun, 06 Nov 1994 08:49:49 GMT"),
+            ],
+            &policy,
+        );
+        assert_eq!(expires.lifetime, Duration::from_secs(12));
+        let broken = freshness(&[("expires", "0")], &policy);
+        assert_eq!(broken.lifetime, Duration::ZERO);
+        let silent = freshness(&[], &policy);
+        assert_eq!(
+            (silent.lifetime, silent.source),
+            (Duration::from_secs(60), LifetimeSource::Route)
+        );
+    }
+
+    #[test]
+    fn a_tenth_of_its_age_is_the_heuristic() {
+        let heuristic = freshness(
+            &[
+                ("date", "Sun, 06 Nov 1994 08:49:37 GMT"),
+                ("last-modified", "Sun, 06 Nov 1994 08:32:57 GMT"),
+            ],
+            &Policy::default(),
+        );
+        assert_eq!(heuristic.lifetime, Duration::from_secs(100));
+        assert_eq!(heuristic.source, LifetimeSource::Heuristic);
+    }
+
+    #[test]
+    fn age_starts_at_the_larger_of_date_and_age() {
+        let by_date = freshness(
+            &[("date", "Sun, 06 Nov 1994 08:49:37 GMT")],
+            &Policy::default(),
+        );
+        assert_eq!(by_date.initial_age, Duration::from_secs(10));
+        let by_age = freshness(&[("age", "12, 99")], &Policy::default());
+        assert_eq!(by_age.initial_age, Duration::from_secs(12));
+        let huge = freshness(&[("age", "99999999999999999999")], &Policy::default());
+        assert_eq!(huge.initial_age, Duration::from_secs(SECONDS_MAX));
+        let broken = freshness(&[("age", "-3")], &Policy::default());
+        assert_eq!(broken.initial_age, Duration::ZERO);
+    }
+}

@@ -1,0 +1,14 @@
+//! What RFC 9110 and RFC 9111 say, as pure functions over values.
+//!
+//! No IO, no clock of its own, no locks: every function takes the moment it
+//! is to judge and returns a value that carries its reason. The caller acts.
+
+pub mod freshness;
+pub mod key;
+pub mod outcome;
+pub mod policy;
+pub mod reuse;
+pub mod storability;
+pub mod stored;
+pub mod validation;
+pub mod vary;

@@ -1,0 +1,85 @@
+//! What a route says about caching, next to what the origin says.
+
+use std::time::Duration;
+
+use http::HeaderName;
+
+/// The caching rules of one route (`[[routes]]`), validated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Freshness lifetime of a 2xx response that states none of its own.
+    /// `None`: RFC 9111 alone decides, heuristic freshness included.
+    pub ttl: Option<Duration>,
+    /// How long past its lifetime a response may be reused while it is
+    /// validated in the background (RFC 5861 §3), unless the origin says.
+    pub stale_while_revalidate: Duration,
+    /// How long past its lifetime a response may be reused when the origin
+    /// fails (RFC 5861 §4), unless the origin says.
+    pub stale_if_error: Duration,
+    /// Response fields to act as if the origin had not sent.
+    pub ignore: IgnoredFields,
+    /// Whether a 4xx or 5xx with explicit freshness is stored.
+    pub errors: StoreErrors,
+}
+
+/// `errors = …` of a route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StoreErrors {
+    /// A 4xx or 5xx is never stored.
+    #[default]
+    Never,
+    /// It is stored when the origin gives it explicit freshness.
+    Origin,
+}
+
+/// `ignore_headers = […]` of a route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IgnoredFields {
+    /// `Cache-Control` (and with it `Expires` and `Pragma`).
+    pub cache_control: bool,
+    /// `Set-Cookie`: does not prevent storing, and is not replayed.
+    pub set_cookie: bool,
+    /// `Vary`: all requests select the same response.
+    pub vary: bool,
+}
+
+/// What makes up a route's cache key (`[routes.key]`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySpec {
+    /// Which query parameters count. Their order never does.
+    pub query: QueryKey,
+    /// Request fields whose values are part of the key, lower case, sorted.
+    pub headers: Vec<HeaderName>,
+    /// Cookies whose values are part of the key, sorted.
+    pub cookies: Vec<String>,
+    /// Whether the host is part of the key.
+    pub host: bool,
+    /// `bypass_query`: this parameter and value; never in the key, never
+    /// forwarded.
+    pub bypass_query: Option<(String, String)>,
+}
+
+impl Default for KeySpec {
+    fn default() -> Self {
+        Self {
+            query: QueryKey::All,
+            headers: Vec::new(),
+            cookies: Vec::new(),
+            host: true,
+            bypass_query: None,
+        }
+    }
+}
+
+/// Which query parameters are part of the key. A name may end in `*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueryKey {
+    /// Every parameter.
+    All,
+    /// None of them.
+    None,
+    /// Only these.
+    Only(Vec<String>),
+    /// All but these.
+    Except(Vec<String>),
+}

@@ -1,0 +1,91 @@
+//! A stored response and what was computed when it was stored.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use super::freshness::Freshness;
+use super::validation::Validators;
+use super::vary::{SecondaryKey, VaryNames};
+use crate::clock::Timestamp;
+
+/// A place in the invalidation log: how far an instance had read it.
+///
+/// Positions of one `incarnation` are ordered by `(millis, sequence)`, the two
+/// halves of a Redis stream id. Positions of different incarnations are not
+/// comparable: a record of another incarnation is a miss.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct LogPosition {
+    /// Which log this is; a flushed or replaced log has another one.
+    pub incarnation: u128,
+    /// First half of the stream id.
+    pub millis: u64,
+    /// Second half of the stream id.
+    pub sequence: u64,
+}
+
+/// How far invalidations were known when the fetch of a response *began*.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Bans applied by this instance, counted from its start.
+    pub local: u64,
+    /// How far this instance had read the shared log.
+    pub log: LogPosition,
+}
+
+/// The target URI of a stored response: what bans look at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Host and port as the client named them, lower case; may be empty.
+    pub host: Box<str>,
+    /// The normalised path.
+    pub path: Box<str>,
+    /// The query as it stands in the key (sorted, filtered), without `?`.
+    pub query: Box<str>,
+}
+
+/// Everything about a stored response but its body.
+#[derive(Clone, Debug)]
+pub struct StoredHead {
+    /// The status code.
+    pub status: StatusCode,
+    /// End-to-end fields, as they are to be replayed: without hop-by-hop
+    /// fields, `Age`, ignored and field-qualified `private`/`no-cache` fields.
+    pub fields: HeaderMap,
+    /// What it answers.
+    pub target: Target,
+    /// The name of the route it was stored under.
+    pub route: Arc<str>,
+    /// The request fields its `Vary` names; empty where it has none.
+    pub vary: VaryNames,
+    /// The values of those fields in the request it was stored for.
+    pub secondary: SecondaryKey,
+    /// When its request was sent (RFC 9111 §4.2.3 `request_time`).
+    pub request_time: Timestamp,
+    /// When its head arrived, or when it was last validated.
+    pub response_time: Timestamp,
+    /// How long it is fresh and how far past that it may be reused.
+    pub freshness: Freshness,
+    /// `ETag` and `Last-Modified`, parsed.
+    pub validators: Validators,
+    /// Names under which it can be invalidated together with others.
+    pub tags: Box<[Box<str>]>,
+    /// How far invalidations were known when its fetch began.
+    pub position: Position,
+    /// What fetching it cost: from request sent to body complete.
+    pub fetch_cost: Duration,
+}
+
+/// A stored response: shared, never changed.
+#[derive(Clone, Debug)]
+pub struct StoredResponse {
+    /// Status, fields and what was computed from them.
+    pub head: StoredHead,
+    /// The whole content.
+    pub body: Bytes,
+}

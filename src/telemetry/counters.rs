@@ -1,0 +1,107 @@
+//! Counters that the layers above write and the admin listener reads.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A figure that only grows, until it is reset.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds one.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The count.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A figure that rises and falls.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Raises it.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Lowers it. What is taken was added before.
+    pub fn subtract(&self, n: u64) {
+        self.0.fetch_sub(n, Ordering::Relaxed);
+    }
+
+    /// Sets it.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// The figure now.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What one route's cache did. Never reset: `/cache/reset-stats` remembers a
+/// snapshot and subtracts it, so that Prometheus' counters only grow.
+#[derive(Debug, Default)]
+pub struct RouteCounters {
+    /// Requests answered from the store: fresh, stale or revalidated.
+    pub hits: Counter,
+    /// Requests of this route that the origin answered.
+    pub misses: Counter,
+    /// Responses stored.
+    pub sets: Counter,
+    /// Stored responses dropped to make room.
+    pub evictions: Counter,
+    /// Stored responses dropped because they could not be reused any more.
+    pub expirations: Counter,
+    /// Stored responses dropped because an invalidation matched them.
+    pub invalidations: Counter,
+    /// Responses stored in memory now.
+    pub entries: Gauge,
+    /// Bytes they take.
+    pub bytes: Gauge,
+}
+
+/// What happened on the way to and from Redis.
+#[derive(Debug, Default)]
+pub struct RedisCounters {
+    /// 1 while the lookup connection stands, else 0.
+    pub up: Gauge,
+    /// Lookups that found a usable record.
+    pub hits: Counter,
+    /// Lookups that found none.
+    pub misses: Counter,
+    /// Lookups that took longer than the budget.
+    pub timeouts: Counter,
+    /// Lookups not made: no live connection, or the breaker is open.
+    pub skipped: Counter,
+    /// Lookups that failed otherwise.
+    pub errors: Counter,
+    /// Records that did not decode (also counted as misses).
+    pub corrupt: Counter,
+    /// Records written.
+    pub stores: Counter,
+    /// Records dropped because the queue was full.
+    pub stores_dropped: Counter,
+    /// Records whose write failed.
+    pub stores_failed: Counter,
+    /// Records waiting to be written.
+    pub queue_length: Gauge,
+    /// Bytes waiting to be written.
+    pub queue_bytes: Gauge,
+    /// Connections made, the first included.
+    pub connects: Counter,
+    /// Times the breaker opened.
+    pub breaker_opened: Counter,
+}
