@@ -5,19 +5,21 @@
 //!
 //! | level | modules | what they are |
 //! |---|---|---|
-//! | 8 | `cli`, `app`, `demo` | what runs, and in which order it stops |
-//! | 7 | `server`, `admin` | the listeners: data plane, control plane |
-//! | 6 | `proxy` | the life of a request |
-//! | 5 | `store`, `origin`, `invalidation`, `route` | siblings, strangers to each other |
+//! | 9 | `cli`, `app`, `demo` | what runs, and in which order it stops |
+//! | 8 | `server`, `admin` | the listeners: data plane, control plane |
+//! | 7 | `proxy` | the life of a request |
+//! | 6 | `store`, `origin`, `invalidation`, `route` | siblings, strangers to each other |
+//! | 5 | `link` | supervised connections to Redis |
 //! | 4 | `telemetry` | what is counted and timed |
 //! | 3 | `config` | what `proxy.toml` means |
 //! | 2 | `semantics` | RFC 9110 and RFC 9111, pure |
 //! | 1 | `message` | bodies and fields |
-//! | 0 | `pattern`, `clock` | path patterns; time |
+//! | 0 | `pattern`, `percent`, `clock` | path patterns, escapes; time |
 
 pub mod clock;
 pub mod config;
 pub mod message;
 pub mod pattern;
+pub mod percent;
 pub mod semantics;
 pub mod telemetry;

@@ -8,9 +8,12 @@
 //! | `{*rest}` | the non-empty rest of the path, and remembers it |
 //! | `\` and a character | that character |
 //!
-//! Matching is on bytes of the normalised path, without the query.
+//! Matching is on the plain path: every escape decoded, without the query.
+//! Escapes in a pattern are decoded as well.
 
 use std::fmt;
+
+use crate::percent::{decode, escape_at};
 
 /// A parsed pattern.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -98,6 +101,12 @@ impl Pattern {
         let mut tokens = Tokens::default();
         let mut rest = text;
         while let Some(character) = rest.chars().next() {
+            let escapes = escapes_at(rest);
+            if !escapes.is_empty() {
+                tokens.literal.push_str(&decode(escapes));
+                rest = &rest[escapes.len()..];
+                continue;
+            }
             rest = &rest[character.len_utf8()..];
             match character {
                 '\\' => {
@@ -214,7 +223,7 @@ impl fmt::Display for Pattern {
             match token {
                 Token::Literal(text) => {
                     for character in text.chars() {
-                        if matches!(character, '*' | '{' | '}' | '\\') {
+                        if matches!(character, '*' | '{' | '}' | '\\' | '%') {
                             formatter.write_str("\\")?;
                         }
                         write!(formatter, "{character}")?;
@@ -294,6 +303,16 @@ impl Tokens {
             tokens: self.done.into_boxed_slice(),
         })
     }
+}
+
+/// The percent escapes that `text` starts with: together, since one character
+/// may take several.
+fn escapes_at(text: &str) -> &str {
+    let mut end = 0;
+    while escape_at(&text.as_bytes()[end..]).is_some() {
+        end += 3;
+    }
+    &text[..end]
 }
 
 /// A match takes no more steps than this; a pattern that needs more is taken
@@ -407,6 +426,15 @@ mod tests {
         assert!(expanded.matches("/b/*/xy"));
         assert!(!expanded.matches("/b/7/xy"));
         assert_eq!(pattern(&expanded.to_string()), expanded);
+    }
+
+    #[test]
+    fn escapes_are_decoded_once_and_written_back_safely() {
+        assert!(pattern("/caf%C3%A9/%2A").matches("/café/*"));
+        assert!(!pattern("/%2A").matches("/x"));
+        let odd = Pattern::literal("/%41");
+        assert_eq!(pattern(&odd.to_string()), odd);
+        assert!(!odd.matches("/A"));
     }
 
     #[test]

@@ -1,1 +1,228 @@
-//! To come.
+//! Fields that speak of one connection or of the way a message took.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use bytes::{BufMut, BytesMut};
+use http::header::{
+    CONNECTION, Entry, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE, VIA,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
+
+/// Our name in `Via` and `Cache-Status`.
+pub const PSEUDONYM: &str = "pannier";
+
+/// `X-Forwarded-For`
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// `X-Forwarded-Proto`
+pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// `X-Forwarded-Host`
+pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Fields of one connection that need not be named by `Connection`
+/// (RFC 9110 §7.6.1).
+const HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Removes what speaks of one connection only: the fields that `Connection`
+/// names and those that always do. `Content-Length`, `Host` and the like
+/// cannot be named away.
+pub fn strip_hop_by_hop(fields: &mut HeaderMap) {
+    if fields.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = fields
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+            .filter(|name| !is_end_to_end(name))
+            .collect();
+        for name in named {
+            fields.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        fields.remove(name);
+    }
+}
+
+/// Fields that a hostile `Connection` must not remove.
+fn is_end_to_end(name: &HeaderName) -> bool {
+    use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE};
+    [
+        AUTHORIZATION,
+        CACHE_CONTROL,
+        CONTENT_LENGTH,
+        COOKIE,
+        HOST,
+        FORWARDED,
+        X_FORWARDED_FOR,
+        X_FORWARDED_HOST,
+        X_FORWARDED_PROTO,
+    ]
+    .contains(name)
+}
+
+/// Appends ourselves to `Via` (RFC 9110 §7.6.3).
+pub fn append_via(fields: &mut HeaderMap, version: Version) {
+    let ours = match version {
+        Version::HTTP_10 => HeaderValue::from_static("1.0 pannier"),
+        Version::HTTP_2 => HeaderValue::from_static("2.0 pannier"),
+        _ => HeaderValue::from_static("1.1 pannier"),
+    };
+    append_member(fields, VIA, ours);
+}
+
+/// Appends a member to a list field, on its one line if it has one.
+pub fn append_member(fields: &mut HeaderMap, name: HeaderName, member: HeaderValue) {
+    match fields.entry(name) {
+        Entry::Occupied(mut entry) => {
+            let last = entry.iter().last().cloned();
+            let is_single = entry.iter().count() == 1;
+            match last {
+                Some(last) if is_single => {
+                    entry.insert(joined(&last, &member));
+                }
+                _ => entry.append(member),
+            }
+        }
+        Entry::Vacant(entry) => {
+            entry.insert(member);
+        }
+    }
+}
+
+fn joined(list: &HeaderValue, member: &HeaderValue) -> HeaderValue {
+    let mut line = BytesMut::with_capacity(list.len() + member.len() + 2);
+    line.put_slice(list.as_bytes());
+    line.put_slice(b", ");
+    line.put_slice(member.as_bytes());
+    // Two valid values and a comma are a valid value.
+    HeaderValue::from_maybe_shared(line.freeze()).unwrap_or_else(|_| member.clone())
+}
+
+/// Tells the origin who asked, how and for which host. What a peer that is
+/// not trusted said of it is replaced.
+pub fn set_forwarded(fields: &mut HeaderMap, peer: IpAddr, is_trusted: bool) {
+    let host = fields.get(HOST).cloned();
+    if !is_trusted {
+        for name in [
+            FORWARDED,
+            X_FORWARDED_FOR,
+            X_FORWARDED_PROTO,
+            X_FORWARDED_HOST,
+        ] {
+            fields.remove(name);
+        }
+    }
+    append_member(fields, FORWARDED, forwarded_element(peer, host.as_ref()));
+    append_member(fields, X_FORWARDED_FOR, text(peer.to_string()));
+    fields
+        .entry(X_FORWARDED_PROTO)
+        .or_insert(HeaderValue::from_static("http"));
+    if let Some(host) = host {
+        fields.entry(X_FORWARDED_HOST).or_insert(host);
+    }
+}
+
+/// `for=…;host=…;proto=http` (RFC 7239 §4).
+fn forwarded_element(peer: IpAddr, host: Option<&HeaderValue>) -> HeaderValue {
+    let mut element = match peer {
+        IpAddr::V4(address) => format!("for={address}"),
+        IpAddr::V6(address) => format!("for=\"[{address}]\""),
+    };
+    let host = host
+        .and_then(|host| host.to_str().ok())
+        .filter(|host| !host.contains(['"', '\\']));
+    if let Some(host) = host {
+        // Writing to a string does not fail.
+        let _ = write!(element, ";host=\"{host}\"");
+    }
+    element.push_str(";proto=http");
+    text(element)
+}
+
+fn text(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
+/// The protocol a request wants to switch to, where it asks for one.
+#[must_use]
+pub fn upgrade_wanted(fields: &HeaderMap) -> Option<HeaderValue> {
+    let is_asked = fields
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|option| option.trim().eq_ignore_ascii_case("upgrade"));
+    fields.get(UPGRADE).filter(|_| is_asked).cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in lines {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    #[test]
+    fn what_connection_names_goes_but_not_what_matters_end_to_end() {
+        let mut message = fields(&[
+            ("connection", "close, X-Hop, Authorization, Host"),
+            ("x-hop", "1"),
+            ("keep-alive", "5"),
+            ("te", "trailers"),
+            ("authorization", "Bearer x"),
+            ("host", "h"),
+            ("x-end", "1"),
+        ]);
+        strip_hop_by_hop(&mut message);
+        let mut left: Vec<&str> = message.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["authorization", "host", "x-end"]);
+    }
+
+    #[test]
+    fn a_stranger_cannot_say_whom_it_forwards_for() {
+        let claims = [
+            ("host", "shop.example"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-host", "evil.example"),
+            ("forwarded", "for=10.0.0.1"),
+        ];
+        let peer = IpAddr::from([192, 0, 2, 1]);
+        let mut stranger = fields(&claims);
+        set_forwarded(&mut stranger, peer, false);
+        assert_eq!(stranger[X_FORWARDED_FOR], "192.0.2.1");
+        assert_eq!(stranger[X_FORWARDED_HOST], "shop.example");
+        assert_eq!(
+            stranger[FORWARDED],
+            "for=192.0.2.1;host=\"shop.example\";proto=http"
+        );
+        let mut friend = fields(&claims);
+        set_forwarded(&mut friend, peer, true);
+        assert_eq!(friend[X_FORWARDED_FOR], "10.0.0.1, 192.0.2.1");
+        assert_eq!(friend[X_FORWARDED_HOST], "evil.example");
+    }
+
+    #[test]
+    fn via_grows_by_one_member() {
+        let mut message = fields(&[("via", "1.0 edge")]);
+        append_via(&mut message, Version::HTTP_11);
+        assert_eq!(message[VIA], "1.0 edge, 1.1 pannier");
+    }
+}

@@ -10,5 +10,6 @@ pub mod policy;
 pub mod reuse;
 pub mod storability;
 pub mod stored;
+pub mod target;
 pub mod validation;
 pub mod vary;

@@ -1,1 +1,191 @@
-//! To come.
+//! Whether a stored response may answer a request (RFC 9111 §4).
+
+use std::time::Duration;
+
+use super::freshness::Freshness;
+use crate::message::directives::RequestDirectives;
+
+/// What a stored response is good for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// It answers.
+    Fresh,
+    /// It answers past its lifetime, while it is validated in the background
+    /// (RFC 5861 §3), or because the client accepts it (`max-stale`).
+    Stale {
+        /// Whether a validation is to be started.
+        validate: bool,
+    },
+    /// The origin is to be asked first.
+    Validate(Why),
+}
+
+/// Why the origin is asked although a response is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It is past its lifetime.
+    Stale,
+    /// The request insists: `no-cache`, `max-age`, `min-fresh`.
+    Request,
+    /// The response insists: `no-cache`.
+    Response,
+    /// The invalidation log has been out of reach for too long.
+    Unsynced,
+}
+
+/// What is known about a stored response besides its freshness.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Circumstances {
+    /// A soft ban made it stale.
+    pub is_softly_banned: bool,
+    /// The log is out of reach, and the response older than what is allowed then.
+    pub is_unsynced: bool,
+}
+
+/// Judges a stored response of `current_age` for a request.
+#[must_use]
+pub fn assess(
+    freshness: &Freshness,
+    current_age: Duration,
+    request: &RequestDirectives,
+    circumstances: Circumstances,
+) -> Reuse {
+    if freshness.always_validate {
+        return Reuse::Validate(Why::Response);
+    }
+    if circumstances.is_unsynced {
+        return Reuse::Validate(Why::Unsynced);
+    }
+    if request.no_cache || request.max_age.is_some_and(|most| current_age > most) {
+        let accepts_stale = !request.no_cache && request.max_stale.is_some();
+        if !accepts_stale {
+            return Reuse::Validate(Why::Request);
+        }
+    }
+    let is_fresh = current_age < freshness.lifetime && !circumstances.is_softly_banned;
+    if is_fresh {
+        let left = freshness.lifetime.saturating_sub(current_age);
+        return if request.min_fresh.is_some_and(|least| left < least) {
+            Reuse::Validate(Why::Request)
+        } else {
+            Reuse::Fresh
+        };
+    }
+    if freshness.never_stale || request.min_fresh.is_some() {
+        return Reuse::Validate(Why::Stale);
+    }
+    let staleness = current_age.saturating_sub(freshness.lifetime);
+    if request.max_stale.is_some_and(|most| staleness <= most) {
+        return Reuse::Stale { validate: false };
+    }
+    if staleness < freshness.stale_while_revalidate {
+        return Reuse::Stale { validate: true };
+    }
+    Reuse::Validate(Why::Stale)
+}
+
+/// Whether it may answer when the origin failed (RFC 5861 §4): past its
+/// lifetime for `stale-if-error`, and only where nothing forbids stale
+/// responses.
+#[must_use]
+pub fn may_answer_on_error(
+    freshness: &Freshness,
+    current_age: Duration,
+    request: &RequestDirectives,
+) -> bool {
+    if freshness.never_stale || freshness.always_validate || request.no_cache {
+        return false;
+    }
+    let grace = match request.stale_if_error {
+        Some(asked) => asked.max(freshness.stale_if_error),
+        None => freshness.stale_if_error,
+    };
+    current_age < freshness.lifetime + grace
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::semantics::freshness::LifetimeSource;
+
+    const fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    fn stored() -> Freshness {
+        Freshness {
+            lifetime: seconds(60),
+            source: LifetimeSource::Origin,
+            initial_age: Duration::ZERO,
+            stale_while_revalidate: seconds(10),
+            stale_if_error: seconds(100),
+            always_validate: false,
+            never_stale: false,
+        }
+    }
+
+    fn at(age: u64, request: &RequestDirectives) -> Reuse {
+        assess(&stored(), seconds(age), request, Circumstances::default())
+    }
+
+    #[test]
+    fn fresh_then_stale_then_validated() {
+        let plain = RequestDirectives::default();
+        assert_eq!(at(59, &plain), Reuse::Fresh);
+        assert_eq!(at(60, &plain), Reuse::Stale { validate: true });
+        assert_eq!(at(70, &plain), Reuse::Validate(Why::Stale));
+    }
+
+    #[test]
+    fn a_request_can_insist() {
+        let no_cache = RequestDirectives {
+            no_cache: true,
+            ..Default::default()
+        };
+        let young = RequestDirectives {
+            max_age: Some(seconds(5)),
+            ..Default::default()
+        };
+        let long = RequestDirectives {
+            min_fresh: Some(seconds(30)),
+            ..Default::default()
+        };
+        assert_eq!(at(1, &no_cache), Reuse::Validate(Why::Request));
+        assert_eq!(at(5, &young), Reuse::Fresh);
+        assert_eq!(at(6, &young), Reuse::Validate(Why::Request));
+        assert_eq!(at(31, &long), Reuse::Validate(Why::Request));
+    }
+
+    #[test]
+    fn must_revalidate_outranks_every_grace() {
+        let strict = Freshness {
+            never_stale: true,
+            ..stored()
+        };
+        let lenient = RequestDirectives {
+            max_stale: Some(Duration::MAX),
+            ..Default::default()
+        };
+        let judged = assess(&strict, seconds(61), &lenient, Circumstances::default());
+        assert_eq!(judged, Reuse::Validate(Why::Stale));
+        assert!(!may_answer_on_error(&strict, seconds(61), &lenient));
+    }
+
+    #[test]
+    fn a_softly_banned_response_is_stale_however_young() {
+        let circumstances = Circumstances {
+            is_softly_banned: true,
+            ..Default::default()
+        };
+        let plain = RequestDirectives::default();
+        let judged = assess(&stored(), seconds(1), &plain, circumstances);
+        assert_eq!(judged, Reuse::Stale { validate: true });
+    }
+
+    #[test]
+    fn an_error_is_bridged_for_as_long_as_was_said() {
+        let plain = RequestDirectives::default();
+        assert!(may_answer_on_error(&stored(), seconds(159), &plain));
+        assert!(!may_answer_on_error(&stored(), seconds(160), &plain));
+    }
+}

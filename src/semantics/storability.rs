@@ -1,1 +1,379 @@
-//! To come.
+//! Whether a response may be stored by a shared cache (RFC 9111 §3).
+
+use http::header::{AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, SET_COOKIE};
+use http::{HeaderMap, HeaderName, StatusCode};
+
+use super::freshness::{Freshness, LifetimeSource, is_heuristically_cacheable};
+use super::policy::{KeySpec, Policy, StoreErrors};
+use super::validation::Validators;
+use super::vary::{Vary, VaryNames};
+use crate::clock::Timestamp;
+use crate::message::directives::{RequestDirectives, ResponseDirectives};
+
+/// What is to be done with a response head.
+#[derive(Clone, Debug)]
+pub enum Storability {
+    /// Store it, with this.
+    Store(Box<Storable>),
+    /// Pass it on to the one who asked, and to no one else.
+    Refuse(Refusal),
+}
+
+/// What storing needs to know, computed from the head.
+#[derive(Clone, Debug)]
+pub struct Storable {
+    /// The fields to replay.
+    pub fields: HeaderMap,
+    /// How long it is good for.
+    pub freshness: Freshness,
+    /// Its validators.
+    pub validators: Validators,
+    /// What it varies on.
+    pub vary: VaryNames,
+}
+
+/// Why a response is not stored. The name is the `detail` of `Cache-Status`
+/// and the label in statistics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// The request said `no-store`.
+    RequestNoStore,
+    /// The response said `no-store`.
+    NoStore,
+    /// The response said `private`.
+    Private,
+    /// It answers a request with `Authorization` and does not say that it may
+    /// be shared (RFC 9111 §3.5).
+    Authorization,
+    /// It sets a cookie and does not say that it may be shared.
+    SetCookie,
+    /// `Vary: *`, or a `Vary` that cannot be read.
+    VaryAny,
+    /// A status code that is not stored here.
+    Status,
+    /// Partial content.
+    Partial,
+    /// An endless stream of events.
+    EventStream,
+    /// Nothing says how long it is fresh, and nothing to validate it with.
+    NoFreshness,
+    /// Its body is larger than `[memory] body_bytes_max`.
+    TooLarge,
+    /// Too many bodies are being received at once (`[memory] filling_bytes_max`).
+    NoRoom,
+}
+
+impl Refusal {
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RequestNoStore => "request-no-store",
+            Self::NoStore => "no-store",
+            Self::Private => "private",
+            Self::Authorization => "authorization",
+            Self::SetCookie => "set-cookie",
+            Self::VaryAny => "vary-any",
+            Self::Status => "status",
+            Self::Partial => "partial",
+            Self::EventStream => "event-stream",
+            Self::NoFreshness => "no-freshness",
+            Self::TooLarge => "too-large",
+            Self::NoRoom => "no-room",
+        }
+    }
+}
+
+/// A response head and the exchange that brought it.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange<'a> {
+    /// Fields of the request, as the client sent them.
+    pub request: &'a HeaderMap,
+    /// Status of the response.
+    pub status: StatusCode,
+    /// End-to-end fields of the response.
+    pub response: &'a HeaderMap,
+    /// When the request was sent.
+    pub request_time: Timestamp,
+    /// When the head arrived.
+    pub response_time: Timestamp,
+}
+
+/// Judges the answer to a GET.
+#[must_use]
+pub fn judge(exchange: &Exchange<'_>, policy: &Policy, spec: &KeySpec) -> Storability {
+    match try_store(exchange, policy, spec) {
+        Ok(storable) => Storability::Store(Box::new(storable)),
+        Err(refusal) => Storability::Refuse(refusal),
+    }
+}
+
+fn try_store(
+    exchange: &Exchange<'_>,
+    policy: &Policy,
+    spec: &KeySpec,
+) -> Result<Storable, Refusal> {
+    let directives = if policy.ignore.cache_control {
+        ResponseDirectives::ignored()
+    } else {
+        ResponseDirectives::of(exchange.response)
+    };
+    let refuse_if = |condition: bool, refusal| if condition { Err(refusal) } else { Ok(()) };
+
+    refuse_if(
+        RequestDirectives::of(exchange.request).no_store,
+        Refusal::RequestNoStore,
+    )?;
+    refuse_if(directives.no_store, Refusal::NoStore)?;
+    refuse_if(directives.private, Refusal::Private)?;
+    refuse_if(
+        exchange.status == StatusCode::PARTIAL_CONTENT
+            || exchange.response.contains_key(CONTENT_RANGE),
+        Refusal::Partial,
+    )?;
+    refuse_if(is_event_stream(exchange.response), Refusal::EventStream)?;
+
+    let is_keyed_by_credentials = spec.headers.contains(&AUTHORIZATION);
+    let may_share_credentials_answer =
+        directives.public || directives.s_maxage.is_some() || directives.must_revalidate;
+    refuse_if(
+        exchange.request.contains_key(AUTHORIZATION)
+            && !is_keyed_by_credentials
+            && !may_share_credentials_answer,
+        Refusal::Authorization,
+    )?;
+
+    let is_cookie_left_out = policy.ignore.set_cookie || directives.withheld.contains(&SET_COOKIE);
+    let may_share_cookie = directives.public || directives.s_maxage.is_some();
+    refuse_if(
+        exchange.response.contains_key(SET_COOKIE) && !is_cookie_left_out && !may_share_cookie,
+        Refusal::SetCookie,
+    )?;
+
+    let vary = if policy.ignore.vary {
+        VaryNames::default()
+    } else {
+        match Vary::of(exchange.response) {
+            Vary::Names(names) => names,
+            Vary::Any => return Err(Refusal::VaryAny),
+        }
+    };
+
+    let freshness = Freshness::of(
+        exchange.status,
+        exchange.response,
+        &directives,
+        policy,
+        exchange.request_time,
+        exchange.response_time,
+    );
+    refuse_if(
+        !is_status_storable(exchange.status, &freshness, policy),
+        Refusal::Status,
+    )?;
+    let validators = Validators::of(exchange.response);
+    refuse_if(
+        freshness.usable_for().is_zero() && !validators.any(),
+        Refusal::NoFreshness,
+    )?;
+    refuse_if(
+        freshness.always_validate && !validators.any(),
+        Refusal::NoFreshness,
+    )?;
+    Ok(Storable {
+        fields: fields_to_replay(exchange, policy, &directives.withheld),
+        freshness,
+        validators,
+        vary,
+    })
+}
+
+fn is_status_storable(status: StatusCode, freshness: &Freshness, policy: &Policy) -> bool {
+    let is_explicit = freshness.source == LifetimeSource::Origin;
+    match status.as_u16() {
+        200..=299 => is_explicit || policy.ttl.is_some() || is_heuristically_cacheable(status),
+        // 304 is an answer to a condition, never a response of its own.
+        300..=303 | 305..=399 => is_explicit || is_heuristically_cacheable(status),
+        400..=599 => is_explicit && policy.errors == StoreErrors::Origin,
+        _ => false,
+    }
+}
+
+fn is_event_stream(fields: &HeaderMap) -> bool {
+    fields.get(CONTENT_TYPE).is_some_and(|value| {
+        let essence = value.as_bytes().split(|byte| *byte == b';').next();
+        essence.is_some_and(|essence| {
+            essence
+                .trim_ascii()
+                .eq_ignore_ascii_case(b"text/event-stream")
+        })
+    })
+}
+
+/// Fields that are this proxy's to say, or that speak of one connection
+/// (RFC 9111 §3.1): never replayed.
+const NEVER_REPLAYED: [&str; 7] = [
+    "age",
+    "x-cache",
+    "x-cache-age",
+    "x-process-time",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "proxy-authorization",
+];
+
+fn fields_to_replay(
+    exchange: &Exchange<'_>,
+    policy: &Policy,
+    withheld: &[HeaderName],
+) -> HeaderMap {
+    let mut fields = exchange.response.clone();
+    for name in NEVER_REPLAYED {
+        fields.remove(name);
+    }
+    for name in withheld {
+        fields.remove(name);
+    }
+    if policy.ignore.set_cookie {
+        fields.remove(SET_COOKIE);
+    }
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+    use std::time::Duration;
+
+    type Lines<'a> = &'a [(&'static str, &'static str)];
+
+    fn fields(lines: Lines<'_>) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in lines {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    fn judged(
+        status: u16,
+        request: Lines<'_>,
+        response: Lines<'_>,
+        policy: &Policy,
+        spec: &KeySpec,
+    ) -> Result<Storable, Refusal> {
+        let now = Timestamp::from_unix_millis(1_000_000);
+        let exchange = Exchange {
+            request: &fields(request),
+            status: StatusCode::from_u16(status).expect("a status"),
+            response: &fields(response),
+            request_time: now,
+            response_time: now,
+        };
+        match judge(&exchange, policy, spec) {
+            Storability::Store(storable) => Ok(*storable),
+            Storability::Refuse(refusal) => Err(refusal),
+        }
+    }
+
+    fn with_ttl() -> Policy {
+        Policy {
+            ttl: Some(Duration::from_secs(60)),
+            ..Policy::default()
+        }
+    }
+
+    fn refusal(status: u16, request: Lines<'_>, response: Lines<'_>) -> Option<Refusal> {
+        judged(status, request, response, &with_ttl(), &KeySpec::default()).err()
+    }
+
+    #[test]
+    fn what_belongs_to_one_user_is_not_stored() {
+        for (response, expected) in [
+            (("cache-control", "no-store"), Refusal::NoStore),
+            (("cache-control", "Private, max-age=9"), Refusal::Private),
+            (("set-cookie", "sid=1"), Refusal::SetCookie),
+            (("vary", "*"), Refusal::VaryAny),
+            (
+                ("content-type", "Text/Event-Stream;x"),
+                Refusal::EventStream,
+            ),
+        ] {
+            assert_eq!(refusal(200, &[], &[response]), Some(expected));
+        }
+    }
+
+    #[test]
+    fn an_answer_to_credentials_is_stored_only_where_it_says_so() {
+        let credentials = [("authorization", "Bearer x")];
+        let closed = [("cache-control", "max-age=9")];
+        assert_eq!(
+            refusal(200, &credentials, &closed),
+            Some(Refusal::Authorization)
+        );
+        for open in ["public", "s-maxage=9", "max-age=9, must-revalidate"] {
+            assert_eq!(refusal(200, &credentials, &[("cache-control", open)]), None);
+        }
+        let keyed = KeySpec {
+            headers: vec![AUTHORIZATION],
+            ..KeySpec::default()
+        };
+        assert!(judged(200, &credentials, &closed, &with_ttl(), &keyed).is_ok());
+    }
+
+    #[test]
+    fn an_ignored_cookie_is_not_replayed() {
+        let policy = Policy {
+            ignore: super::super::policy::IgnoredFields {
+                set_cookie: true,
+                ..Default::default()
+            },
+            ..with_ttl()
+        };
+        let cookie = [("set-cookie", "sid=1"), ("x-kept", "1")];
+        let stored = judged(200, &[], &cookie, &policy, &KeySpec::default()).expect("stored");
+        assert!(!stored.fields.contains_key(SET_COOKIE));
+        assert!(stored.fields.contains_key("x-kept"));
+    }
+
+    #[test]
+    fn a_withheld_field_is_left_out_and_the_rest_stored() {
+        let lines = [
+            ("cache-control", "max-age=9, private=\"Set-Cookie\""),
+            ("set-cookie", "sid=1"),
+        ];
+        let stored = judged(200, &[], &lines, &with_ttl(), &KeySpec::default()).expect("stored");
+        assert!(!stored.fields.contains_key(SET_COOKIE));
+    }
+
+    #[test]
+    fn errors_are_stored_only_where_route_and_origin_agree() {
+        let fresh = [("cache-control", "max-age=9")];
+        assert_eq!(refusal(404, &[], &fresh), Some(Refusal::Status));
+        let origin = Policy {
+            errors: StoreErrors::Origin,
+            ..with_ttl()
+        };
+        assert!(judged(404, &[], &fresh, &origin, &KeySpec::default()).is_ok());
+        assert_eq!(
+            judged(404, &[], &[], &origin, &KeySpec::default()).err(),
+            Some(Refusal::Status)
+        );
+    }
+
+    #[test]
+    fn what_can_be_neither_reused_nor_validated_is_not_stored() {
+        let policy = Policy::default();
+        let spec = KeySpec::default();
+        assert_eq!(
+            judged(200, &[], &[], &policy, &spec).err(),
+            Some(Refusal::NoFreshness)
+        );
+        assert!(judged(200, &[], &[("etag", "\"1\"")], &policy, &spec).is_ok());
+        assert_eq!(
+            refusal(200, &[], &[("cache-control", "no-cache")]),
+            Some(Refusal::NoFreshness)
+        );
+    }
+}
