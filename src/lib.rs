@@ -18,8 +18,10 @@
 
 pub mod clock;
 pub mod config;
+pub mod invalidation;
 pub mod message;
 pub mod pattern;
 pub mod percent;
 pub mod semantics;
+pub mod store;
 pub mod telemetry;

@@ -89,3 +89,74 @@ pub struct StoredResponse {
     /// The whole content.
     pub body: Bytes,
 }
+
+impl StoredHead {
+    /// Current age (RFC 9111 §4.2.3).
+    #[must_use]
+    pub fn current_age(&self, now: Timestamp) -> Duration {
+        self.freshness.current_age(self.response_time, now)
+    }
+
+    /// How long it was here, or has been since it was last validated.
+    #[must_use]
+    pub fn resident_time(&self, now: Timestamp) -> Duration {
+        now.since(self.response_time)
+    }
+
+    /// Whether nothing can reuse it any more, with validation or without.
+    #[must_use]
+    pub fn is_spent(&self, now: Timestamp) -> bool {
+        let kept_to_validate = if self.validators.any() {
+            VALIDATABLE_FOR
+        } else {
+            Duration::ZERO
+        };
+        self.resident_time(now) >= self.freshness.usable_for() + kept_to_validate
+    }
+}
+
+/// A stale response with a validator is worth keeping so long: a `304` is
+/// cheaper than a body.
+pub const VALIDATABLE_FOR: Duration = Duration::from_secs(600);
+
+/// Stored responses for tests of the layers above.
+#[cfg(test)]
+pub(crate) mod tests_support {
+    use super::*;
+    use crate::semantics::freshness::LifetimeSource;
+
+    /// A response of that path with a body of so many bytes, fresh for a minute.
+    pub(crate) fn response(path: &str, body_bytes: usize) -> StoredResponse {
+        let head = StoredHead {
+            status: StatusCode::OK,
+            fields: HeaderMap::new(),
+            target: Target {
+                host: "h".into(),
+                path: path.into(),
+                query: "".into(),
+            },
+            route: "r".into(),
+            vary: VaryNames::default(),
+            secondary: SecondaryKey::default(),
+            request_time: Timestamp::from_unix_millis(1_000),
+            response_time: Timestamp::from_unix_millis(1_000),
+            freshness: Freshness {
+                lifetime: Duration::from_secs(60),
+                source: LifetimeSource::Origin,
+                initial_age: Duration::ZERO,
+                stale_while_revalidate: Duration::ZERO,
+                stale_if_error: Duration::ZERO,
+                always_validate: false,
+                never_stale: false,
+            },
+            validators: Validators::default(),
+            tags: Box::default(),
+            position: Position::default(),
+            fetch_cost: Duration::ZERO,
+        };
+        StoredResponse {
+            head,
+            body: Bytes::from(vec![b'x'; body_bytes]),
+        }
+    }
+}

@@ -1,0 +1,479 @@
+//! The bans in force, and whether a stored response outlived them.
+//!
+//! An invalidation deletes nothing. It is a *ban* with a place in an order,
+//! and every stored response remembers how far that order was known when its
+//! fetch began; it is reusable only if no later ban matches it. So a fetch
+//! that was under way while a write finished is dead on arrival.
+//!
+//! There are two orders. Responses in memory are measured against the
+//! *local* one: the bans this instance applied, counted from its start.
+//! Records in Redis, which any instance may have written, are measured against
+//! the *log*. A ban of our own is in force locally before it has a place in
+//! the log; until it has, it counts as later than every record.
+//!
+//! Bounds: at most `bans_max` bans. A ban on what an older one speaks of takes
+//! its place. At the bound the older half is folded into one that matches
+//! everything stored before it: an invalidation too many is safe.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+
+use super::scope::{Ban, Scope};
+use crate::clock::Timestamp;
+use crate::semantics::stored::{LogPosition, Position, StoredHead, Target};
+
+/// What the bans say of a stored response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// No ban since its fetch began matches it.
+    Stands,
+    /// A soft ban does: it is stale.
+    Softened {
+        /// The local number of that ban.
+        by: u64,
+    },
+    /// A ban does: it is not to be reused.
+    Banned,
+}
+
+/// A verdict and how far it holds: every local ban up to `checked` was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// What the bans say.
+    pub verdict: Verdict,
+    /// The newest local ban looked at.
+    pub checked: u64,
+}
+
+/// The bans in force. Shared by all threads.
+#[derive(Debug)]
+pub struct Bans {
+    /// The number of the newest local ban: all that a hit looks at while
+    /// nothing was invalidated.
+    head: AtomicU64,
+    bans_max: usize,
+    state: RwLock<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Ascending by `local`.
+    bans: VecDeque<Applied>,
+    /// Responses in memory with a position before this are banned.
+    local_floor: u64,
+    /// Records with a log position before this are banned.
+    log_floor: LogPosition,
+    /// How far the log was read.
+    applied: LogPosition,
+}
+
+#[derive(Debug)]
+struct Applied {
+    ban: Ban,
+    local: u64,
+    /// `None` until the log has it.
+    log: Option<LogPosition>,
+    at: Timestamp,
+}
+
+impl Bans {
+    /// No bans; at most `bans_max` of them from now on.
+    #[must_use]
+    pub fn new(bans_max: usize) -> Self {
+        Self {
+            head: AtomicU64::new(0),
+            bans_max: bans_max.max(2),
+            state: RwLock::default(),
+        }
+    }
+
+    /// How far bans are known now. To be read *before* the origin is asked.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        let state = self.state.read();
+        Position {
+            local: self.head.load(Ordering::Acquire),
+            log: state.applied,
+        }
+    }
+
+    /// The number of the newest ban.
+    #[must_use]
+    pub fn head(&self) -> u64 {
+        self.head.load(Ordering::Acquire)
+    }
+
+    /// How many bans are held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.state.read().bans.len()
+    }
+
+    /// Whether none is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Puts bans of our own in force. Answers the number of the last one, by
+    /// which [`Bans::confirm`] finds them again.
+    pub fn apply(&self, bans: &[Ban], now: Timestamp) -> u64 {
+        let mut state = self.state.write();
+        for ban in bans {
+            self.push(&mut state, ban.clone(), None, now);
+        }
+        self.head.load(Ordering::Acquire)
+    }
+
+    /// Our own bans up to number `last`, applied together with it, now have
+    /// this place in the log.
+    pub fn confirm(&self, last: u64, count: usize, position: LogPosition) {
+        let mut state = self.state.write();
+        let first = last.saturating_sub(count as u64);
+        for applied in &mut state.bans {
+            if applied.local > first && applied.local <= last && applied.log.is_none() {
+                applied.log = Some(position);
+            }
+        }
+    }
+
+    /// Puts another instance's bans in force, read from the log.
+    pub fn follow(&self, bans: &[Ban], position: LogPosition, now: Timestamp) {
+        let mut state = self.state.write();
+        for ban in bans {
+            self.push(&mut state, ban.clone(), Some(position), now);
+        }
+    }
+
+    /// The log was read up to here.
+    pub fn advance(&self, position: LogPosition) {
+        self.state.write().applied = position;
+    }
+
+    /// What was missed is not known: everything in memory is banned, and every
+    /// record before `horizon` or of another log.
+    pub fn forget_all_before(&self, horizon: LogPosition) {
+        let mut state = self.state.write();
+        let number = self.head.load(Ordering::Acquire) + 1;
+        state.local_floor = number;
+        state.log_floor = horizon;
+        state.bans.retain(|applied| applied.log.is_none());
+        self.head.store(number, Ordering::Release);
+    }
+
+    /// Judges a response in memory, of which every ban up to `checked` was
+    /// seen before.
+    #[must_use]
+    pub fn judge(&self, head: &StoredHead, checked: u64) -> Checked {
+        let state = self.state.read();
+        let newest = self.head.load(Ordering::Acquire);
+        if checked < state.local_floor {
+            return banned(newest);
+        }
+        let unseen = state
+            .bans
+            .partition_point(|applied| applied.local <= checked);
+        let matching = state
+            .bans
+            .range(unseen..)
+            .filter(|applied| applied.ban.scope.matches(head));
+        Checked {
+            verdict: worst(matching),
+            checked: newest,
+        }
+    }
+
+    /// Judges a record read from Redis. Where it stands, it may be put in
+    /// memory as a response that has seen every ban up to `checked`.
+    #[must_use]
+    pub fn judge_record(&self, head: &StoredHead) -> Checked {
+        let state = self.state.read();
+        let newest = self.head.load(Ordering::Acquire);
+        let position = head.position.log;
+        if position.incarnation != state.applied.incarnation || position < state.log_floor {
+            return banned(newest);
+        }
+        let matching = state.bans.iter().filter(|applied| {
+            applied.log.is_none_or(|log| log > position) && applied.ban.scope.matches(head)
+        });
+        Checked {
+            verdict: worst(matching),
+            checked: newest,
+        }
+    }
+
+    /// Whether a fetch of `target` that began at `position` was overtaken by
+    /// a ban, as far as can be told without its tags.
+    #[must_use]
+    pub fn overtook(&self, position: &Position, route: &str, target: &Target) -> bool {
+        if self.head() == position.local {
+            return false;
+        }
+        let state = self.state.read();
+        if position.local < state.local_floor {
+            return true;
+        }
+        let unseen = state
+            .bans
+            .partition_point(|applied| applied.local <= position.local);
+        state
+            .bans
+            .range(unseen..)
+            .any(|applied| !applied.ban.is_soft && applied.ban.scope.matches_target(route, target))
+    }
+
+    /// Lets go of bans that everything they could match has outlived: those
+    /// the log has, applied longer ago than anything is kept.
+    pub fn prune(&self, now: Timestamp, kept_for: Duration) {
+        let mut state = self.state.write();
+        while let Some(oldest) = state.bans.front() {
+            if now.since(oldest.at) <= kept_for {
+                break;
+            }
+            state.bans.pop_front();
+        }
+    }
+
+    fn push(&self, state: &mut State, ban: Ban, log: Option<LogPosition>, now: Timestamp) {
+        let number = self.head.load(Ordering::Acquire) + 1;
+        // A later ban on the same takes the place of an earlier one, which
+        // matched less. Its place in the order only moves forward.
+        state.bans.retain(|applied| {
+            applied.ban != ban && (ban.is_soft || applied.ban.scope != ban.scope)
+        });
+        if ban == Ban::hard(Scope::All) {
+            state
+                .bans
+                .retain(|applied| applied.ban.is_soft && applied.log.is_none());
+        }
+        state.bans.push_back(Applied {
+            ban,
+            local: number,
+            log,
+            at: now,
+        });
+        if state.bans.len() > self.bans_max {
+            state.fold_older_half();
+        }
+        // Published last, and under the lock: whoever sees the number finds
+        // the ban.
+        self.head.store(number, Ordering::Release);
+    }
+}
+
+impl State {
+    fn fold_older_half(&mut self) {
+        let half = self.bans.len() / 2;
+        for applied in self.bans.drain(..half) {
+            self.local_floor = self.local_floor.max(applied.local);
+            // One that the log has not yet gets a place later than all that
+            // was read: nothing stored so far outlives it.
+            let log = applied.log.unwrap_or(LogPosition {
+                sequence: self.applied.sequence.saturating_add(1),
+                ..self.applied
+            });
+            self.log_floor = self.log_floor.max(log);
+        }
+    }
+}
+
+fn banned(checked: u64) -> Checked {
+    Checked {
+        verdict: Verdict::Banned,
+        checked,
+    }
+}
+
+fn worst<'a>(matching: impl Iterator<Item = &'a Applied>) -> Verdict {
+    let mut verdict = Verdict::Stands;
+    for applied in matching {
+        if !applied.ban.is_soft {
+            return Verdict::Banned;
+        }
+        verdict = Verdict::Softened { by: applied.local };
+    }
+    verdict
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pattern::Pattern;
+    use crate::semantics::stored::tests_support::response;
+
+    const NOW: Timestamp = Timestamp::from_unix_millis(0);
+
+    fn ban(path: &str) -> Ban {
+        Ban::hard(Scope::Pattern(Pattern::literal(path)))
+    }
+
+    fn stored(path: &str, position: Position) -> StoredHead {
+        let mut head = response(path, 0).head;
+        head.position = position;
+        head
+    }
+
+    fn log(millis: u64) -> LogPosition {
+        LogPosition {
+            incarnation: 1,
+            millis,
+            sequence: 0,
+        }
+    }
+
+    #[test]
+    fn a_response_outlives_bans_before_its_fetch_and_none_after() {
+        let bans = Bans::new(100);
+        bans.apply(&[ban("/a")], NOW);
+        let head = stored("/a", bans.position());
+        assert_eq!(
+            bans.judge(&head, head.position.local).verdict,
+            Verdict::Stands
+        );
+        bans.apply(&[ban("/b")], NOW);
+        assert_eq!(
+            bans.judge(&head, head.position.local).verdict,
+            Verdict::Stands
+        );
+        bans.apply(&[ban("/a")], NOW);
+        assert_eq!(
+            bans.judge(&head, head.position.local).verdict,
+            Verdict::Banned
+        );
+    }
+
+    #[test]
+    fn a_fill_that_began_before_a_write_ended_is_dead_on_arrival() {
+        let bans = Bans::new(100);
+        let before = bans.position();
+        bans.apply(&[ban("/a")], NOW);
+        let head = stored("/a", before);
+        assert!(bans.overtook(&before, "r", &head.target));
+        assert_eq!(bans.judge(&head, before.local).verdict, Verdict::Banned);
+        assert_eq!(bans.judge_record(&head).verdict, Verdict::Banned);
+    }
+
+    #[test]
+    fn a_record_is_measured_against_the_log() {
+        let bans = Bans::new(100);
+        bans.forget_all_before(log(0));
+        bans.advance(log(5));
+        bans.follow(&[ban("/a")], log(5), NOW);
+        let at = |millis| Position {
+            local: 0,
+            log: log(millis),
+        };
+        assert_eq!(
+            bans.judge_record(&stored("/a", at(4))).verdict,
+            Verdict::Banned
+        );
+        assert_eq!(
+            bans.judge_record(&stored("/a", at(5))).verdict,
+            Verdict::Stands
+        );
+        assert_eq!(
+            bans.judge_record(&stored("/b", at(4))).verdict,
+            Verdict::Stands
+        );
+    }
+
+    #[test]
+    fn our_own_ban_counts_for_every_record_until_the_log_has_it() {
+        let bans = Bans::new(100);
+        bans.advance(log(9));
+        let last = bans.apply(&[ban("/a")], NOW);
+        let record = stored(
+            "/a",
+            Position {
+                local: 0,
+                log: log(9),
+            },
+        );
+        assert_eq!(bans.judge_record(&record).verdict, Verdict::Banned);
+        bans.confirm(last, 1, log(8));
+        assert_eq!(bans.judge_record(&record).verdict, Verdict::Stands);
+    }
+
+    #[test]
+    fn a_record_of_another_log_or_from_before_the_horizon_is_a_miss() {
+        let bans = Bans::new(100);
+        bans.advance(log(9));
+        bans.forget_all_before(log(7));
+        let at = |log| stored("/a", Position { local: 0, log });
+        assert_eq!(bans.judge_record(&at(log(6))).verdict, Verdict::Banned);
+        assert_eq!(bans.judge_record(&at(log(7))).verdict, Verdict::Stands);
+        let other = LogPosition {
+            incarnation: 2,
+            ..log(9)
+        };
+        assert_eq!(bans.judge_record(&at(other)).verdict, Verdict::Banned);
+    }
+
+    #[test]
+    fn a_soft_ban_softens_and_a_hard_one_after_it_bans() {
+        let bans = Bans::new(100);
+        let head = stored("/a", bans.position());
+        let soft = Ban {
+            is_soft: true,
+            ..ban("/a")
+        };
+        bans.apply(&[soft], NOW);
+        assert_eq!(bans.judge(&head, 0).verdict, Verdict::Softened { by: 1 });
+        bans.apply(&[ban("/a")], NOW);
+        assert_eq!(bans.judge(&head, 0).verdict, Verdict::Banned);
+    }
+
+    #[test]
+    fn a_soft_ban_does_not_take_the_place_of_a_hard_one() {
+        let bans = Bans::new(100);
+        let head = stored("/a", bans.position());
+        bans.apply(&[ban("/a")], NOW);
+        bans.apply(
+            &[Ban {
+                is_soft: true,
+                ..ban("/a")
+            }],
+            NOW,
+        );
+        assert_eq!(bans.judge(&head, 0).verdict, Verdict::Banned);
+    }
+
+    #[test]
+    fn many_bans_on_one_path_are_one() {
+        let bans = Bans::new(100);
+        for _ in 0..1_000 {
+            bans.apply(&[ban("/a")], NOW);
+        }
+        assert_eq!(bans.len(), 1);
+        assert_eq!(bans.head(), 1_000);
+    }
+
+    #[test]
+    fn at_the_bound_the_older_half_bans_everything_before_it() {
+        let bans = Bans::new(10);
+        let early = stored("/untouched", bans.position());
+        for n in 0..11 {
+            bans.apply(&[ban(&format!("/{n}"))], NOW);
+        }
+        assert!(bans.len() <= 10);
+        assert_eq!(bans.judge(&early, 0).verdict, Verdict::Banned);
+        let late = stored("/untouched", bans.position());
+        assert_eq!(
+            bans.judge(&late, late.position.local).verdict,
+            Verdict::Stands
+        );
+    }
+
+    #[test]
+    fn bans_leave_when_nothing_they_match_can_be_left() {
+        let bans = Bans::new(10);
+        bans.apply(&[ban("/a")], NOW);
+        bans.prune(NOW.plus(Duration::from_secs(60)), Duration::from_secs(60));
+        assert_eq!(bans.len(), 1);
+        bans.prune(NOW.plus(Duration::from_secs(61)), Duration::from_secs(60));
+        assert!(bans.is_empty());
+    }
+}

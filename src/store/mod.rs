@@ -1,0 +1,3 @@
+//! Where responses are stored.
+
+pub mod memory;
