@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::histogram::DurationHistogram;
+
 /// A figure that only grows, until it is reset.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -104,4 +106,8 @@ pub struct RedisCounters {
     pub connects: Counter,
     /// Times the breaker opened.
     pub breaker_opened: Counter,
+    /// What lookups took that were made, whatever came of them.
+    pub lookup_durations: DurationHistogram,
+    /// What writes took, one pipeline each.
+    pub store_durations: DurationHistogram,
 }

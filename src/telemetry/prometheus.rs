@@ -1,0 +1,404 @@
+//! `/metrics`: the figures in Prometheus' text format.
+//!
+//! A collector over this crate's own atomics. The crate's label vectors are
+//! not used: they find a series by a hash of its label values without a
+//! separator, so that two series can be taken for one.
+//!
+//! Every label value comes from a finite set: routes from the configuration,
+//! methods and codes from [`super::labels`], the rest from enums.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ::prometheus::core::{Collector, Desc};
+use ::prometheus::proto::{
+    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
+};
+use ::prometheus::{Registry, TextEncoder};
+
+use super::Telemetry;
+use super::counters::RedisCounters;
+use super::families::{self, FAMILIES, Family};
+use super::histogram::{DurationHistogram, HistogramSnapshot};
+use super::process::ProcessFigures;
+use super::route::RouteTelemetry;
+use crate::semantics::outcome::CacheResult;
+
+/// The `Content-Type` of what [`Exporter::render`] gives.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Writes the page Prometheus reads.
+pub struct Exporter {
+    registry: Registry,
+}
+
+impl std::fmt::Debug for Exporter {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Exporter").finish_non_exhaustive()
+    }
+}
+
+impl Exporter {
+    /// Exports everything `telemetry` counts.
+    ///
+    /// # Errors
+    /// Where the names of this module contradict each other; a test holds that
+    /// they do not.
+    pub fn new(telemetry: Arc<Telemetry>) -> Result<Self, ::prometheus::Error> {
+        let registry = Registry::new();
+        registry.register(Box::new(TelemetryCollector::new(telemetry)?))?;
+        Ok(Self { registry })
+    }
+
+    /// Adds the figures of another module.
+    ///
+    /// # Errors
+    /// Where one of its names is taken.
+    pub fn register(&self, collector: Box<dyn Collector>) -> Result<(), ::prometheus::Error> {
+        self.registry.register(collector)
+    }
+
+    /// The page.
+    ///
+    /// # Errors
+    /// Where a collector gives a family without metrics or name.
+    pub fn render(&self) -> Result<String, ::prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+struct TelemetryCollector {
+    telemetry: Arc<Telemetry>,
+    descriptions: Vec<Desc>,
+}
+
+impl TelemetryCollector {
+    fn new(telemetry: Arc<Telemetry>) -> Result<Self, ::prometheus::Error> {
+        let descriptions = FAMILIES
+            .into_iter()
+            .map(|family| {
+                let labels = family.labels.iter().map(|label| (*label).to_owned());
+                Desc::new(
+                    family.name.to_owned(),
+                    family.help.to_owned(),
+                    labels.collect(),
+                    HashMap::new(),
+                )
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            telemetry,
+            descriptions,
+        })
+    }
+}
+
+impl Collector for TelemetryCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut page = Page::default();
+        let routes = self.telemetry.routes();
+        requests(&mut page, &routes, self.telemetry.unrouted());
+        page.value(&families::BODY_BYTES, self.telemetry.body_bytes());
+        page.value(&families::INFLIGHT, self.telemetry.in_flight());
+        caches(&mut page, &routes);
+        redis(&mut page, self.telemetry.redis());
+        if let Some(figures) = ProcessFigures::read() {
+            process(&mut page, &figures);
+        }
+        page.0
+    }
+}
+
+fn requests(page: &mut Page, routes: &[Arc<RouteTelemetry>], unrouted: &Arc<RouteTelemetry>) {
+    let mut counts = Vec::new();
+    let mut durations = Vec::new();
+    let mut upstream = Vec::new();
+    for route in routes.iter().chain([unrouted]) {
+        for request in route.requests() {
+            let labels = [
+                route.name(),
+                request.method.as_str(),
+                &request.status,
+                request.cache.label(),
+            ];
+            counts.push(value(&families::REQUESTS, &labels, float(request.count)));
+        }
+        for cache in CacheResult::ALL {
+            let labels = [route.name(), cache.label()];
+            let snapshot = route.durations(cache).snapshot();
+            durations.extend(distribution(
+                &families::REQUEST_DURATION,
+                &labels,
+                &snapshot,
+            ));
+        }
+        let snapshot = route.upstream().snapshot();
+        upstream.extend(distribution(
+            &families::UPSTREAM_DURATION,
+            &[route.name()],
+            &snapshot,
+        ));
+    }
+    page.family(&families::REQUESTS, counts);
+    page.family(&families::REQUEST_DURATION, durations);
+    page.family(&families::UPSTREAM_DURATION, upstream);
+}
+
+fn caches(page: &mut Page, routes: &[Arc<RouteTelemetry>]) {
+    let mut per_route = |family: &Family, figure: fn(&RouteTelemetry) -> u64| {
+        let metrics = routes
+            .iter()
+            .map(|route| value(family, &[route.name()], float(figure(route))))
+            .collect();
+        page.family(family, metrics);
+    };
+    per_route(&families::CACHE_ENTRIES, |route| {
+        route.counters().entries.get()
+    });
+    per_route(&families::CACHE_BYTES, |route| route.counters().bytes.get());
+    per_route(&families::CACHE_SETS, |route| route.counters().sets.get());
+    per_route(&families::CACHE_EVICTIONS, |route| {
+        route.counters().evictions.get()
+    });
+    per_route(&families::CACHE_EXPIRATIONS, |route| {
+        route.counters().expirations.get()
+    });
+    per_route(&families::CACHE_INVALIDATIONS, |route| {
+        route.counters().invalidations.get()
+    });
+}
+
+fn redis(page: &mut Page, counters: &RedisCounters) {
+    page.value(&families::REDIS_UP, counters.up.get());
+    // Corrupt records are counted as misses too; here each outcome stands alone.
+    let corrupt = counters.corrupt.get();
+    let operations = [
+        ("lookup", "hit", counters.hits.get()),
+        (
+            "lookup",
+            "miss",
+            counters.misses.get().saturating_sub(corrupt),
+        ),
+        ("lookup", "corrupt", corrupt),
+        ("lookup", "timeout", counters.timeouts.get()),
+        ("lookup", "skipped", counters.skipped.get()),
+        ("lookup", "error", counters.errors.get()),
+        ("store", "ok", counters.stores.get()),
+        ("store", "dropped", counters.stores_dropped.get()),
+        ("store", "error", counters.stores_failed.get()),
+    ];
+    page.family(
+        &families::REDIS_OPERATIONS,
+        operations
+            .into_iter()
+            .map(|(operation, outcome, count)| {
+                let labels = [operation, outcome];
+                value(&families::REDIS_OPERATIONS, &labels, float(count))
+            })
+            .collect(),
+    );
+    let timed: [(&str, &DurationHistogram); 2] = [
+        ("lookup", &counters.lookup_durations),
+        ("store", &counters.store_durations),
+    ];
+    let durations = timed.into_iter().filter_map(|(operation, durations)| {
+        distribution(
+            &families::REDIS_DURATION,
+            &[operation],
+            &durations.snapshot(),
+        )
+    });
+    page.family(&families::REDIS_DURATION, durations.collect());
+    page.value(&families::REDIS_QUEUE, counters.queue_length.get());
+    page.value(&families::REDIS_QUEUE_BYTES, counters.queue_bytes.get());
+    page.value(&families::REDIS_CONNECTS, counters.connects.get());
+    page.value(&families::REDIS_BREAKER, counters.breaker_opened.get());
+}
+
+fn process(page: &mut Page, figures: &ProcessFigures) {
+    page.float(&families::PROCESS_CPU, figures.cpu_seconds);
+    page.value(&families::PROCESS_OPEN_FDS, figures.open_files);
+    if let Some(open_files_max) = figures.open_files_max {
+        page.value(&families::PROCESS_MAX_FDS, open_files_max);
+    }
+    page.value(&families::PROCESS_VIRTUAL, figures.virtual_bytes);
+    page.value(&families::PROCESS_RESIDENT, figures.resident_bytes);
+    page.float(&families::PROCESS_START, figures.start_seconds);
+    page.value(&families::PROCESS_THREADS, figures.threads);
+}
+
+/// The families of one scrape.
+#[derive(Default)]
+struct Page(Vec<MetricFamily>);
+
+impl Page {
+    fn family(&mut self, family: &Family, metrics: Vec<Metric>) {
+        let mut made = MetricFamily::default();
+        made.set_name(family.name.to_owned());
+        made.set_help(family.help.to_owned());
+        made.set_field_type(family.kind);
+        made.set_metric(metrics);
+        self.0.push(made);
+    }
+
+    fn value(&mut self, family: &Family, figure: u64) {
+        self.float(family, float(figure));
+    }
+
+    fn float(&mut self, family: &Family, figure: f64) {
+        self.family(family, vec![value(family, &[], figure)]);
+    }
+}
+
+/// Prometheus counts in floating point: exact up to 2^53.
+#[expect(clippy::cast_precision_loss, reason = "the format has no integers")]
+fn float(figure: u64) -> f64 {
+    figure as f64
+}
+
+/// A sample of a counter or gauge.
+fn value(family: &Family, labels: &[&str], figure: f64) -> Metric {
+    let mut metric = labelled(family, labels);
+    if family.kind == MetricType::COUNTER {
+        let mut counter = Counter::default();
+        counter.set_value(figure);
+        metric.set_counter(counter);
+    } else {
+        let mut gauge = Gauge::default();
+        gauge.set_value(figure);
+        metric.set_gauge(gauge);
+    }
+    metric
+}
+
+/// A histogram; `None` while it is empty, so that a route costs series only
+/// for what happens on it.
+fn distribution(family: &Family, labels: &[&str], snapshot: &HistogramSnapshot) -> Option<Metric> {
+    if snapshot.count == 0 {
+        return None;
+    }
+    let buckets = snapshot
+        .cumulative
+        .iter()
+        .map(|(bound_seconds, count)| {
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(*bound_seconds);
+            bucket.set_cumulative_count(*count);
+            bucket
+        })
+        .collect();
+    let mut histogram = Histogram::default();
+    histogram.set_bucket(buckets);
+    histogram.set_sample_count(snapshot.count);
+    histogram.set_sample_sum(snapshot.sum_seconds);
+    let mut metric = labelled(family, labels);
+    metric.set_histogram(histogram);
+    Some(metric)
+}
+
+fn labelled(family: &Family, values: &[&str]) -> Metric {
+    debug_assert_eq!(family.labels.len(), values.len(), "{}", family.name);
+    let pairs = family
+        .labels
+        .iter()
+        .zip(values)
+        .map(|(name, value)| {
+            let mut pair = LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value((*value).to_owned());
+            pair
+        })
+        .collect();
+    Metric::from_label(pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::{Method, StatusCode};
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::telemetry::ResponseServed;
+
+    fn page(telemetry: &Arc<Telemetry>) -> String {
+        let exporter = Exporter::new(Arc::clone(telemetry)).unwrap();
+        exporter.render().unwrap()
+    }
+
+    fn serve(telemetry: &Telemetry, route: Option<&RouteTelemetry>, cache: CacheResult) {
+        telemetry.served(&ResponseServed {
+            route,
+            method: &Method::GET,
+            path: "/x",
+            status: StatusCode::OK,
+            cache,
+            elapsed: Duration::from_micros(40),
+            upstream: (cache == CacheResult::Miss).then_some(Duration::from_millis(3)),
+            body_bytes: None,
+        });
+    }
+
+    #[test]
+    fn what_was_served_is_on_the_page() {
+        let telemetry = Arc::new(Telemetry::new(Clock::System));
+        let route = telemetry.route("a\"b", "/x");
+        serve(&telemetry, Some(&route), CacheResult::Miss);
+        serve(&telemetry, Some(&route), CacheResult::Hit);
+        serve(&telemetry, None, CacheResult::Bypass);
+        route.counters().entries.set(7);
+        telemetry.redis().misses.add(3);
+        telemetry.redis().corrupt.increment();
+        let page = page(&telemetry);
+        for line in [
+            r#"pannier_requests_total{route="a\"b",method="GET",status="200",cache="hit"} 1"#,
+            r#"pannier_requests_total{route="",method="GET",status="200",cache="bypass"} 1"#,
+            r#"pannier_request_duration_seconds_bucket{route="a\"b",cache="hit",le="0.00005"} 1"#,
+            r#"pannier_request_duration_seconds_bucket{route="a\"b",cache="hit",le="0.000025"} 0"#,
+            r#"pannier_request_duration_seconds_count{route="a\"b",cache="hit"} 1"#,
+            r#"pannier_upstream_duration_seconds_sum{route="a\"b"} 0.003"#,
+            r#"pannier_cache_entries{route="a\"b"} 7"#,
+            r#"pannier_redis_operations_total{operation="lookup",outcome="miss"} 2"#,
+            r#"pannier_redis_operations_total{operation="lookup",outcome="corrupt"} 1"#,
+            "pannier_redis_up 0",
+            "pannier_inflight_requests 0",
+        ] {
+            assert!(page.lines().any(|found| found == line), "{line}\n{page}");
+        }
+        assert!(page.contains("process_resident_memory_bytes "));
+        assert!(!page.contains("pannier_cache_entries{route=\"\"}"));
+    }
+
+    #[test]
+    fn neighbouring_label_values_do_not_share_a_series() {
+        let telemetry = Arc::new(Telemetry::new(Clock::System));
+        for name in ["ab", "a"] {
+            let route = telemetry.route(name, &format!("/{name}"));
+            serve(&telemetry, Some(&route), CacheResult::Hit);
+        }
+        let page = page(&telemetry);
+        for name in ["ab", "a"] {
+            let series = format!(
+                "pannier_requests_total{{route=\"{name}\",method=\"GET\",status=\"200\",cache=\"hit\"}} 1"
+            );
+            assert!(page.contains(&series), "{page}");
+        }
+    }
+
+    #[test]
+    fn a_second_scrape_never_sees_a_smaller_counter_after_a_reset() {
+        let telemetry = Arc::new(Telemetry::new(Clock::System));
+        let route = telemetry.route("a", "/a");
+        serve(&telemetry, Some(&route), CacheResult::Hit);
+        telemetry.reset_cache_stats();
+        telemetry.endpoints().reset();
+        let series =
+            "pannier_requests_total{route=\"a\",method=\"GET\",status=\"200\",cache=\"hit\"} 1";
+        assert!(page(&telemetry).contains(series));
+    }
+}

@@ -1,0 +1,234 @@
+//! What one route counted.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::counters::RouteCounters;
+use super::endpoints::{Endpoint, Endpoints};
+use super::histogram::DurationHistogram;
+use super::labels::{MethodLabel, StatusIndex};
+use crate::semantics::outcome::CacheResult;
+
+/// The counters of one route, kept as long as the process lives: a reload that
+/// takes the route away and a later one that brings it back go on counting.
+#[derive(Debug)]
+pub struct RouteTelemetry {
+    name: Arc<str>,
+    /// `None` for requests without a route: their endpoint is that of the path.
+    template: Option<Arc<str>>,
+    figures: Arc<RouteFigures>,
+    /// Endpoint handles, by method, resolved at the method's first request.
+    endpoints: [OnceLock<Arc<Endpoint>>; MethodLabel::ALL.len()],
+}
+
+/// What outlives a change of the route's path.
+#[derive(Debug, Default)]
+struct RouteFigures {
+    counters: Arc<RouteCounters>,
+    /// What `/cache/stats` takes off: the figures at the last reset.
+    baseline: parking_lot::Mutex<CacheCounts>,
+    durations: [DurationHistogram; CacheResult::ALL.len()],
+    upstream: DurationHistogram,
+    /// Made at a method's first request.
+    methods: [OnceLock<Box<ByStatus>>; MethodLabel::ALL.len()],
+}
+
+/// Requests of one method, by status and cache result. A status takes memory
+/// once it was sent: a table of all would be 20 KiB a method.
+#[derive(Debug)]
+struct ByStatus([OnceLock<Box<[AtomicU64; CacheResult::ALL.len()]>>; StatusIndex::COUNT]);
+
+/// One series of `pannier_requests_total`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestCount {
+    /// The method's label.
+    pub method: MethodLabel,
+    /// The status label.
+    pub status: String,
+    /// How the cache answered.
+    pub cache: CacheResult,
+    /// How many.
+    pub count: u64,
+}
+
+/// What a route's cache counted since the last reset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheCounts {
+    /// Answered from the store.
+    pub hits: u64,
+    /// Answered by the origin.
+    pub misses: u64,
+    /// Responses stored.
+    pub sets: u64,
+    /// Dropped to make room.
+    pub evictions: u64,
+    /// Dropped because they could not be reused any more.
+    pub expirations: u64,
+    /// Dropped because an invalidation matched them.
+    pub invalidations: u64,
+}
+
+impl CacheCounts {
+    fn of(counters: &RouteCounters) -> Self {
+        Self {
+            hits: counters.hits.get(),
+            misses: counters.misses.get(),
+            sets: counters.sets.get(),
+            evictions: counters.evictions.get(),
+            expirations: counters.expirations.get(),
+            invalidations: counters.invalidations.get(),
+        }
+    }
+
+    fn since(self, earlier: Self) -> Self {
+        Self {
+            hits: self.hits.saturating_sub(earlier.hits),
+            misses: self.misses.saturating_sub(earlier.misses),
+            sets: self.sets.saturating_sub(earlier.sets),
+            evictions: self.evictions.saturating_sub(earlier.evictions),
+            expirations: self.expirations.saturating_sub(earlier.expirations),
+            invalidations: self.invalidations.saturating_sub(earlier.invalidations),
+        }
+    }
+}
+
+impl RouteTelemetry {
+    pub(super) fn routed(name: &str, template: &str) -> Self {
+        Self {
+            name: name.into(),
+            template: Some(template.into()),
+            figures: Arc::default(),
+            endpoints: Default::default(),
+        }
+    }
+
+    /// For requests without a route: the `route` label is empty.
+    pub(super) fn unrouted() -> Self {
+        Self {
+            name: "".into(),
+            template: None,
+            figures: Arc::default(),
+            endpoints: Default::default(),
+        }
+    }
+
+    /// The same counters for a route that moved to another path.
+    pub(super) fn moved_to(&self, template: &str) -> Self {
+        Self {
+            name: Arc::clone(&self.name),
+            template: Some(template.into()),
+            figures: Arc::clone(&self.figures),
+            endpoints: Default::default(),
+        }
+    }
+
+    /// The route's name, the `route` label; empty for requests without one.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The route's path; `None` for requests without a route.
+    #[must_use]
+    pub fn template(&self) -> Option<&str> {
+        self.template.as_deref()
+    }
+
+    /// What its cache did: written by the store and, for hits and misses, by
+    /// [`super::Telemetry::served`].
+    #[must_use]
+    pub fn counters(&self) -> &Arc<RouteCounters> {
+        &self.figures.counters
+    }
+
+    /// What its cache counted since the last reset.
+    #[must_use]
+    pub fn cache_counts(&self) -> CacheCounts {
+        let baseline = *self.figures.baseline.lock();
+        CacheCounts::of(self.counters()).since(baseline)
+    }
+
+    /// Lets [`Self::cache_counts`] start from zero.
+    pub fn reset_cache_counts(&self) {
+        *self.figures.baseline.lock() = CacheCounts::of(self.counters());
+    }
+
+    /// Times from request head to response head, by how the cache answered.
+    #[must_use]
+    pub fn durations(&self, cache: CacheResult) -> &DurationHistogram {
+        &self.figures.durations[cache.index()]
+    }
+
+    /// What the origin took.
+    #[must_use]
+    pub fn upstream(&self) -> &DurationHistogram {
+        &self.figures.upstream
+    }
+
+    /// Every series of requests that counted one.
+    #[must_use]
+    pub fn requests(&self) -> Vec<RequestCount> {
+        let mut all = Vec::new();
+        for (method, by_status) in MethodLabel::ALL.into_iter().zip(&self.figures.methods) {
+            let Some(by_status) = by_status.get() else {
+                continue;
+            };
+            for (index, counts) in by_status.0.iter().enumerate() {
+                let Some(counts) = counts.get() else { continue };
+                for (cache, count) in CacheResult::ALL.into_iter().zip(counts.iter()) {
+                    let count = count.load(Ordering::Relaxed);
+                    if count > 0 {
+                        let status = StatusIndex(index).label();
+                        all.push(RequestCount {
+                            method,
+                            status,
+                            cache,
+                            count,
+                        });
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    /// The endpoint of a request; `None` where it depends on the path.
+    pub(super) fn endpoint(
+        &self,
+        method: MethodLabel,
+        endpoints: &Endpoints,
+    ) -> Option<&Arc<Endpoint>> {
+        let template = self.template.as_deref()?;
+        let slot = &self.endpoints[method.index()];
+        Some(slot.get_or_init(|| endpoints.resolve(method, template)))
+    }
+
+    pub(super) fn count(
+        &self,
+        method: MethodLabel,
+        status: StatusCode,
+        cache: CacheResult,
+        elapsed: Duration,
+        upstream: Option<Duration>,
+    ) {
+        let by_status = self.figures.methods[method.index()]
+            .get_or_init(|| Box::new(ByStatus(std::array::from_fn(|_| OnceLock::new()))));
+        let counts = by_status.0[StatusIndex::from(status).0].get_or_init(Box::default);
+        counts[cache.index()].fetch_add(1, Ordering::Relaxed);
+        self.durations(cache).record(elapsed);
+        if let Some(upstream) = upstream {
+            self.figures.upstream.record(upstream);
+        }
+        let has_cache = self.template.is_some();
+        match cache {
+            CacheResult::Hit | CacheResult::Stale | CacheResult::Revalidated if has_cache => {
+                self.counters().hits.increment();
+            }
+            CacheResult::Miss if has_cache => self.counters().misses.increment(),
+            _ => {}
+        }
+    }
+}
