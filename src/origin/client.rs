@@ -1,0 +1,223 @@
+//! The pooled client of the upstream.
+//!
+//! Promises: connections are kept alive and reused; a response head comes
+//! within `response_timeout` or is an error; every error says whether the
+//! origin may have acted. Knows nothing of caching.
+
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::sync::Arc;
+
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Request, Response, Uri, Version};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client, Error as ClientError};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::connect::UnixConnector;
+use super::error::{OriginError, OriginErrorKind};
+use crate::config::{OriginConfig, Upstream};
+use crate::message::{Body, BodyError};
+
+/// The client of one data thread. Cloning shares its connections.
+#[derive(Clone, Debug)]
+pub struct OriginClient {
+    transport: Transport,
+    scheme: Scheme,
+    authority: Authority,
+    config: Arc<OriginConfig>,
+}
+
+#[derive(Clone, Debug)]
+enum Transport {
+    Http(Client<HttpConnector, Body>),
+    Https(Client<HttpsConnector<HttpConnector>, Body>),
+    Unix(Client<UnixConnector, Body>),
+}
+
+/// The certificates to trust cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// `ca_file` cannot be read.
+    #[error("`ca_file` {path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// It holds no certificate.
+    #[error("`ca_file` {0} holds no certificate")]
+    Empty(String),
+    /// The system's certificates cannot be read.
+    #[error("the system's certificates: {0}")]
+    System(io::Error),
+}
+
+impl OriginClient {
+    /// A client of `upstream`; connections are made when they are needed.
+    ///
+    /// # Errors
+    /// [`TrustError`] where an `https` upstream has no certificates to trust.
+    pub fn new(upstream: &Upstream, config: &OriginConfig) -> Result<Self, TrustError> {
+        let local = || Authority::from_static("localhost");
+        let (transport, scheme, authority) = match upstream {
+            Upstream::Http { authority } => {
+                let client = builder(config).build(tcp(config));
+                (Transport::Http(client), Scheme::HTTP, authority.clone())
+            }
+            Upstream::Https { authority } => {
+                let connector = tls(config)?;
+                let client = builder(config).build(connector);
+                (Transport::Https(client), Scheme::HTTPS, authority.clone())
+            }
+            Upstream::Unix { path } => {
+                let connector = UnixConnector::new(path.clone(), config.connect_timeout);
+                let client = builder(config).build(connector);
+                (Transport::Unix(client), Scheme::HTTP, local())
+            }
+        };
+        Ok(Self {
+            transport,
+            scheme,
+            authority,
+            config: Arc::new(config.clone()),
+        })
+    }
+
+    /// Timeouts and bounds of this client.
+    #[must_use]
+    pub fn config(&self) -> &OriginConfig {
+        &self.config
+    }
+
+    /// The URI to send a request for this path and query to.
+    #[must_use]
+    pub fn uri(&self, path_and_query: PathAndQuery) -> Uri {
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(path_and_query);
+        // All three parts are there: this is always a URI.
+        Uri::from_parts(parts).unwrap_or_default()
+    }
+
+    /// Sends a request and waits for the response head.
+    ///
+    /// # Errors
+    /// [`OriginError`], which says whether the origin may have acted.
+    pub async fn send(
+        &self,
+        mut request: Request<Body>,
+    ) -> Result<Response<Incoming>, OriginError> {
+        *request.version_mut() = Version::HTTP_11;
+        let sending = match &self.transport {
+            Transport::Http(client) => client.request(request),
+            Transport::Https(client) => client.request(request),
+            Transport::Unix(client) => client.request(request),
+        };
+        match tokio::time::timeout(self.config.response_timeout, sending).await {
+            Ok(answer) => answer.map_err(classify),
+            Err(_) => Err(OriginError::bare(OriginErrorKind::ResponseTimeout)),
+        }
+    }
+}
+
+fn builder(config: &OriginConfig) -> hyper_util::client::legacy::Builder {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(config.idle_timeout)
+        .pool_max_idle_per_host(config.idle_connections_max)
+        .set_host(false);
+    builder
+}
+
+fn tcp(config: &OriginConfig) -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(config.connect_timeout));
+    connector.enforce_http(false);
+    connector
+}
+
+fn tls(config: &OriginConfig) -> Result<HttpsConnector<HttpConnector>, TrustError> {
+    let tls = HttpsConnectorBuilder::new();
+    let builder = match &config.ca_file {
+        None => tls.with_native_roots().map_err(TrustError::System)?,
+        Some(path) => {
+            let shown = path.display().to_string();
+            let unreadable = |source| TrustError::File {
+                path: shown.clone(),
+                source,
+            };
+            let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
+            let mut roots = rustls::RootCertStore::empty();
+            for certificate in CertificateDer::pem_reader_iter(&mut file) {
+                let certificate = certificate.map_err(|error| {
+                    unreadable(io::Error::new(io::ErrorKind::InvalidData, error))
+                })?;
+                roots.add(certificate).map_err(|error| {
+                    unreadable(io::Error::new(io::ErrorKind::InvalidData, error))
+                })?;
+            }
+            if roots.is_empty() {
+                return Err(TrustError::Empty(shown));
+            }
+            let client = rustls::ClientConfig::builder()
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+            tls.with_tls_config(client)
+        }
+    };
+    Ok(builder
+        .https_only()
+        .enable_http1()
+        .wrap_connector(tcp(config)))
+}
+
+fn classify(error: ClientError) -> OriginError {
+    let kind = if error.is_connect() {
+        if caused_by(&error, is_timeout) {
+            OriginErrorKind::ConnectTimeout
+        } else {
+            OriginErrorKind::Connect
+        }
+    } else if caused_by(&error, |cause| cause.is::<BodyError>()) {
+        OriginErrorKind::RequestBody
+    } else if caused_by(&error, is_protocol) {
+        OriginErrorKind::Protocol
+    } else {
+        OriginErrorKind::Reset
+    };
+    OriginError::new(kind, error)
+}
+
+fn is_timeout(cause: &(dyn Error + 'static)) -> bool {
+    cause
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+}
+
+fn is_protocol(cause: &(dyn Error + 'static)) -> bool {
+    cause
+        .downcast_ref::<hyper::Error>()
+        .is_some_and(hyper::Error::is_parse)
+}
+
+fn caused_by(error: &ClientError, predicate: impl Fn(&(dyn Error + 'static)) -> bool) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if predicate(error) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}

@@ -1,0 +1,86 @@
+//! What can go wrong between us and the origin.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+/// A failed exchange with the origin. Cloning is cheap: all who waited for
+/// one fetch get the same error.
+#[derive(Clone, Debug)]
+pub struct OriginError {
+    /// What kind of failure.
+    pub kind: OriginErrorKind,
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+/// Kinds of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OriginErrorKind {
+    /// No connection was made: the request was never sent.
+    Connect,
+    /// The connection took too long: the request was never sent.
+    ConnectTimeout,
+    /// The request was sent and no response head came in time.
+    ResponseTimeout,
+    /// The connection broke after the request was, or may have been, sent.
+    Reset,
+    /// The answer was not HTTP.
+    Protocol,
+    /// The client's body broke while it was being sent.
+    RequestBody,
+}
+
+impl OriginError {
+    /// An error of that kind, caused by `source`.
+    pub fn new(kind: OriginErrorKind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self {
+            kind,
+            source: Some(source.into().into()),
+        }
+    }
+
+    /// An error of that kind that nothing else caused.
+    #[must_use]
+    pub fn bare(kind: OriginErrorKind) -> Self {
+        Self { kind, source: None }
+    }
+
+    /// Whether the origin may have acted on the request: a write whose answer
+    /// is lost may have happened.
+    #[must_use]
+    pub fn may_have_happened(&self) -> bool {
+        !matches!(
+            self.kind,
+            OriginErrorKind::Connect | OriginErrorKind::ConnectTimeout
+        )
+    }
+}
+
+impl OriginErrorKind {
+    /// Its name, for logs and figures.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::ConnectTimeout => "connect-timeout",
+            Self::ResponseTimeout => "response-timeout",
+            Self::Reset => "reset",
+            Self::Protocol => "protocol",
+            Self::RequestBody => "request-body",
+        }
+    }
+}
+
+impl fmt::Display for OriginError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "the origin failed ({})", self.kind.as_str())?;
+        let mut cause = self.source.as_deref().map(|source| source as &dyn Error);
+        while let Some(error) = cause {
+            write!(formatter, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl Error for OriginError {}
