@@ -1,8 +1,38 @@
 //! What `proxy.toml` means.
 //!
 //! [`Config`] is what runs: after validation nothing is optional that has a
-//! default, nothing is unparsed, nothing is out of range. `validate` makes it
-//! from the text of a file and reports every problem at once.
+//! default, nothing is unparsed, nothing is out of range. [`load`] makes it
+//! from a file and reports every problem at once.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `options`, `redis`, `routes` | every option, described where it is read |
+//! | `checks` | what does not go together across tables |
+//! | `reader`, `given`, `kinds`, `address`, `route_values`, `units` | how values are read |
+//! | `load` | the way from a path to a `Config` |
+//! | `problem`, `mask` | what is wrong, shown without credentials |
+//! | `reference` | `docs/configuration.md`, made from `options` |
+//! | `reload` | which changes a running proxy cannot take |
+//!
+//! It knows nothing of what the values are used for.
+
+mod address;
+mod checks;
+mod given;
+mod kinds;
+mod load;
+mod mask;
+mod options;
+mod problem;
+mod reader;
+mod redis;
+mod reference;
+mod reload;
+mod route_values;
+mod routes;
+#[cfg(test)]
+mod tests;
+pub mod units;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,6 +45,11 @@ use http::Method;
 use crate::pattern::Pattern;
 use crate::semantics::policy::{KeySpec, Policy};
 
+pub use load::{load, parse};
+pub use problem::{Place, Problem, Problems, SHOWN_MAX};
+pub use reference::reference;
+pub use reload::restart_needed;
+
 /// A validated configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -22,7 +57,7 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// `upstream`: the application behind.
     pub upstream: Upstream,
-    /// `threads`: data threads, at least one; default: the cores available.
+    /// `threads`: data threads, at least one (`0`: the cores available).
     pub threads: usize,
     /// `[origin]`.
     pub origin: OriginConfig,
@@ -152,6 +187,9 @@ pub struct MemoryConfig {
 pub struct RedisConfig {
     /// `url`: one, or the nodes of a cluster. Holds credentials.
     pub nodes: Vec<Secret>,
+    /// Whether `url` is a list, even of one: then the nodes are a Redis
+    /// Cluster's.
+    pub is_cluster: bool,
     /// `namespace`: every key starts with it.
     pub namespace: String,
     /// `lookup_timeout`: past it a lookup is a miss (`"5ms"`).

@@ -1,0 +1,329 @@
+//! Every option of `proxy.toml` but the routes', in the order of the file.
+//!
+//! The defaults of the fields of [`Config`] are decided here and nowhere else.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use super::kinds::{Choice, Durations, List, OneOrMore, Parsed, Sizes, Whole, Wrong};
+use super::reader::Table;
+use super::{
+    AdminConfig, CoalescingConfig, CoherenceConfig, Config, DefaultInvalidation,
+    InvalidationConfig, Limits, MemoryConfig, OriginConfig, Upstream, address, checks, redis,
+    routes,
+};
+
+pub(super) const KIB: u64 = 1 << 10;
+pub(super) const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+pub(super) const TIB: u64 = 1 << 40;
+
+/// The longest wait anything may be configured to.
+const DAY: Duration = Duration::from_secs(86_400);
+/// Data threads; more than any machine has use for.
+const THREADS_MAX: u64 = 1_024;
+/// Reads everything. Total: whatever cannot be used was reported, and its
+/// default stands in; `upstream_if_missing` does so for the one value that has
+/// none.
+pub(super) fn config(mut root: Table<'_>, upstream_if_missing: Upstream) -> Config {
+    let listen = root.option(
+        "listen",
+        vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 8080)],
+        OneOrMore(address::listen()),
+        "Where clients connect. Port 0 takes any free port.",
+    );
+    let upstream = root.required(
+        "upstream",
+        "\"http://127.0.0.1:3000\"",
+        address::upstream(),
+        "The application behind. Without a port: 80, or 443 with https.",
+    );
+    let threads = root.option(
+        "threads",
+        0,
+        Whole {
+            min: 0,
+            max: THREADS_MAX,
+        },
+        "Threads that serve clients; 0: one for each core.",
+    );
+    let admin = admin(root.table(
+        "admin",
+        "The listener for operators: statistics, invalidation, dashboard.",
+    ));
+    let origin = origin(root.table("origin", "Connections to the upstream."));
+    let limits = limits(root.table("limits", "Bounds on what clients may do."));
+    let memory = memory(root.table("memory", "The store in this process (L1)."));
+    let redis = root
+        .optional_table("redis", "The store shared by instances (L2), and what keeps them coherent. Leave the table out to run on memory alone.")
+        .map(redis::read);
+    let coalescing = coalescing(root.table("coalescing", "Concurrent requests for one cache key."));
+    let coherence = coherence(root.table(
+        "coherence",
+        "How instances that share a namespace stay in step.",
+    ));
+    let invalidation =
+        invalidation(root.table("invalidation", "What a write invalidates unasked."));
+    let (routes, invalidations) = routes::read(&mut root);
+
+    checks::listeners(&root, &listen, admin.as_ref());
+    checks::no_loop(&root, &listen, upstream.as_ref());
+    root.finish();
+    Config {
+        listen,
+        upstream: upstream.unwrap_or(upstream_if_missing),
+        threads: match threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => count(threads),
+        },
+        origin,
+        limits,
+        admin,
+        memory,
+        redis: redis.flatten(),
+        coalescing,
+        coherence,
+        invalidation,
+        routes,
+        invalidations,
+    }
+}
+
+fn admin(mut table: Table<'_>) -> Option<AdminConfig> {
+    let listen = table.option(
+        "listen",
+        Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9090)),
+        address::listen_or_off(),
+        "Where operators connect; \"off\": nowhere. Beyond loopback a token is required.",
+    );
+    let token = table.optional(
+        "token",
+        "\"${PANNIER_ADMIN_TOKEN}\"",
+        address::token(),
+        "Bearer token that every request but /livez and /readyz must carry.",
+    );
+    let is_exposed = listen.is_some_and(|listen| !listen.ip().to_canonical().is_loopback());
+    if is_exposed && !table.has("token") {
+        table.problem(
+            "listen",
+            "`admin.listen` is reachable from other machines and `admin.token` is missing",
+            Some("add `token = \"${PANNIER_ADMIN_TOKEN}\"`, or listen on 127.0.0.1".to_owned()),
+        );
+    }
+    table.finish();
+    listen.map(|listen| AdminConfig { listen, token })
+}
+
+fn origin(mut table: Table<'_>) -> OriginConfig {
+    let config = OriginConfig {
+        connect_timeout: table.option("connect_timeout", seconds(2), waits(), "Until a connection stands, TLS included."),
+        response_timeout: table.option("response_timeout", seconds(30), waits(), "From the request sent to the head of the response."),
+        body_idle_timeout: table.option("body_idle_timeout", seconds(60), waits(), "Between two pieces of a response body."),
+        idle_timeout: table.option("idle_timeout", seconds(60), waits(), "An unused connection is closed after it."),
+        idle_connections_max: count(table.option(
+            "idle_connections_max",
+            64,
+            Whole { min: 0, max: 65_536 },
+            "Unused connections kept, for each thread; further ones are closed.",
+        )),
+        ca_file: table.option(
+            "ca_file",
+            None,
+            Parsed {
+                expects: "the path of a PEM file",
+                parse: |text| match text {
+                    "" => Ok(None),
+                    text if text.contains('\0') => Err(Wrong::new("this is no path")),
+                    path => Ok(Some(path.into())),
+                },
+                write: |path| path.as_ref().map_or_else(String::new, |path: &std::path::PathBuf| path.display().to_string()),
+            },
+            "Certificates to trust in place of the system's, for https upstreams; \"\": the system's.",
+        ),
+    };
+    table.finish();
+    config
+}
+
+fn limits(mut table: Table<'_>) -> Limits {
+    let config = Limits {
+        connections_max: count(table.option(
+            "connections_max",
+            10_000,
+            Whole { min: 1, max: 1_000_000 },
+            "Open client connections; further ones wait in the kernel's queue.",
+        )),
+        head_bytes_max: count(table.option(
+            "head_bytes_max",
+            32 * KIB,
+            Sizes { min: 8 * KIB, max: MIB },
+            "Request line and fields together; past it 431.",
+        )),
+        target_bytes_max: count(table.option(
+            "target_bytes_max",
+            8 * KIB,
+            Sizes { min: 256, max: 64 * KIB - 2 },
+            "Request target; past it 414.",
+        )),
+        body_bytes_max: table.option(
+            "body_bytes_max",
+            0,
+            Sizes { min: 0, max: TIB },
+            "Request body; past it 413; 0: no bound.",
+        ),
+        head_timeout: table.option("head_timeout", seconds(10), waits(), "From the first byte of a request head to its last; also for the first byte of a new connection."),
+        body_idle_timeout: table.option("body_idle_timeout", seconds(30), waits(), "Between two pieces of a request body."),
+        write_idle_timeout: table.option("write_idle_timeout", seconds(60), waits(), "A client that takes nothing for so long is cut."),
+        idle_timeout: table.option("idle_timeout", seconds(75), waits(), "A kept-alive connection without a request is closed after it."),
+        drain_timeout: table.option("drain_timeout", seconds(30), waits(), "What is unfinished so long after SIGTERM is cut."),
+        trusted_proxies: table.option(
+            "trusted_proxies",
+            Vec::new(),
+            List(address::network()),
+            "Peers whose X-Forwarded-* and Forwarded fields are kept and appended to; those of others are replaced.",
+        ),
+    };
+    if config.target_bytes_max > config.head_bytes_max {
+        table.problem(
+            if table.has("target_bytes_max") {
+                "target_bytes_max"
+            } else {
+                "head_bytes_max"
+            },
+            "`limits.target_bytes_max` is more than `limits.head_bytes_max`, which includes it",
+            None,
+        );
+    }
+    table.finish();
+    config
+}
+
+fn memory(mut table: Table<'_>) -> MemoryConfig {
+    let config = MemoryConfig {
+        bytes_max: table.option(
+            "bytes_max",
+            256 * MIB,
+            Sizes { min: 64 * KIB, max: TIB },
+            "Bound on everything the store holds: bodies, fields, keys, index; past it the least recently used goes.",
+        ),
+        entries_max: bound(table.option("entries_max", 0, ENTRIES, "Stored responses; 0: no bound but bytes_max.")),
+        body_bytes_max: table.option(
+            "body_bytes_max",
+            8 * MIB,
+            Sizes { min: 1, max: 4 * GIB },
+            "Larger bodies stream through and are not stored.",
+        ),
+        filling_bytes_max: table.option(
+            "filling_bytes_max",
+            64 * MIB,
+            Sizes { min: 1, max: TIB },
+            "Bodies on their way into the store, all together; past it responses stream through and are not stored.",
+        ),
+        variants_max: count(table.option(
+            "variants_max",
+            64,
+            Whole { min: 1, max: 10_000 },
+            "Stored responses of one key that differ by Vary; past it the least recently used goes.",
+        )),
+    };
+    for (name, bound) in [
+        ("bytes_max", config.bytes_max),
+        ("filling_bytes_max", config.filling_bytes_max),
+    ] {
+        if config.body_bytes_max > bound {
+            table.problem(
+                if table.has("body_bytes_max") { "body_bytes_max" } else { name },
+                format!("`memory.body_bytes_max` is more than `memory.{name}`: such a body could never be stored"),
+                Some(format!("lower `body_bytes_max`, or raise `{name}`")),
+            );
+        }
+    }
+    table.finish();
+    config
+}
+
+fn coalescing(mut table: Table<'_>) -> CoalescingConfig {
+    let config = CoalescingConfig {
+        wait_timeout: table.option("wait_timeout", seconds(10), waits(), "A request waits no longer for another one's fetch, then asks the origin itself."),
+        not_shareable_ttl: table.option(
+            "not_shareable_ttl",
+            seconds(10),
+            Durations { min: Duration::ZERO, max: DAY },
+            "For so long after a response that could not be shared, requests of its key do not queue behind each other.",
+        ),
+        not_shareable_max: count(table.option(
+            "not_shareable_max",
+            10_000,
+            Whole { min: 1, max: 10_000_000 },
+            "How many such keys are remembered; past it the oldest is forgotten.",
+        )),
+    };
+    table.finish();
+    config
+}
+
+fn coherence(mut table: Table<'_>) -> CoherenceConfig {
+    let config = CoherenceConfig {
+        unsynced_age_max: table.option(
+            "unsynced_age_max",
+            seconds(10),
+            Durations { min: Duration::ZERO, max: DAY },
+            "While the invalidation log is unreachable, a stored response older than this is not reused without asking the origin.",
+        ),
+        append_timeout: table.option("append_timeout", Duration::from_millis(250), short_waits(), "The answer to a write waits no longer for its invalidations to reach the log."),
+        bans_max: count(table.option(
+            "bans_max",
+            10_000,
+            Whole { min: 2, max: 1_000_000 },
+            "Invalidations held; past it the oldest half become one that matches everything stored before them.",
+        )),
+    };
+    table.finish();
+    config
+}
+
+fn invalidation(mut table: Table<'_>) -> InvalidationConfig {
+    let default = table.option(
+        "default",
+        DefaultInvalidation::Hierarchy,
+        Choice(&[("hierarchy", DefaultInvalidation::Hierarchy), ("rfc", DefaultInvalidation::Rfc)]),
+        "\"hierarchy\": the target, Location, Content-Location, the parent, and for PUT, PATCH and DELETE everything below; \"rfc\": the first three only (RFC 9111 §4.4).",
+    );
+    table.finish();
+    InvalidationConfig { default }
+}
+
+/// A bound on a number of entries; 0 is none.
+pub(super) fn bound(entries: u64) -> Option<u64> {
+    (entries > 0).then_some(entries)
+}
+
+/// What a number of entries may be.
+pub(super) const ENTRIES: Whole = Whole {
+    min: 0,
+    max: 1_000_000_000,
+};
+
+/// Something is waited for: zero would never let it happen.
+fn waits() -> Durations {
+    Durations {
+        min: Duration::from_millis(1),
+        max: DAY,
+    }
+}
+
+/// A client waits meanwhile.
+pub(super) fn short_waits() -> Durations {
+    Durations {
+        min: Duration::from_millis(1),
+        max: seconds(60),
+    }
+}
+
+pub(super) const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub(super) fn count(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
