@@ -14,15 +14,17 @@
 //! | 3 | `config` | what `proxy.toml` means |
 //! | 2 | `semantics` | RFC 9110 and RFC 9111, pure |
 //! | 1 | `message` | bodies and fields |
-//! | 0 | `pattern`, `percent`, `clock` | path patterns, escapes; time |
+//! | 0 | `pattern`, `percent`, `clock`, `drain` | path patterns, escapes; time; the orderly end |
 
 pub mod clock;
 pub mod config;
+pub mod drain;
 pub mod invalidation;
 pub mod message;
 pub mod origin;
 pub mod pattern;
 pub mod percent;
+pub mod proxy;
 pub mod route;
 pub mod semantics;
 pub mod store;

@@ -29,9 +29,14 @@ pub struct Route {
 }
 
 /// The routes in force.
+///
+/// Two routers, since the most specific route wins and one router would call
+/// `/a/{id}` and `/a/**` a conflict: a path that a route names to its last
+/// segment is that route's, before any route that takes a tail.
 #[derive(Debug, Default)]
 pub struct RouteTable {
-    router: Router<usize>,
+    whole: Router<usize>,
+    tails: Router<usize>,
     routes: Vec<Arc<Route>>,
 }
 
@@ -53,9 +58,14 @@ impl RouteTable {
         let mut table = Self::default();
         for config in configs {
             let index = table.routes.len();
+            let takes_tail = config.path.ends_with("/**") || config.path.contains("{*");
+            let router = if takes_tail {
+                &mut table.tails
+            } else {
+                &mut table.whole
+            };
             for pattern in patterns(&config.path) {
-                table
-                    .router
+                router
                     .insert(pattern, index)
                     .map_err(|source| RouteConflict {
                         path: config.path.to_string(),
@@ -78,8 +88,14 @@ impl RouteTable {
     /// The most specific route of a plain path.
     #[must_use]
     pub fn find(&self, path: &str) -> Option<&Arc<Route>> {
-        let found = self.router.at(path).ok()?;
-        self.routes.get(*found.value)
+        self.routes.get(self.find_index(path)?)
+    }
+
+    /// Where that route stands among [`RouteTable::routes`].
+    #[must_use]
+    pub fn find_index(&self, path: &str) -> Option<usize> {
+        let found = self.whole.at(path).or_else(|_| self.tails.at(path));
+        found.ok().map(|found| *found.value)
     }
 
     /// All routes, in the order of the file.
@@ -91,8 +107,7 @@ impl RouteTable {
 
 /// The router's patterns for a route's path: its `{*rest}` does not match the
 /// empty rest, our final `/**` does.
-#[must_use]
-pub fn patterns(path: &str) -> Vec<String> {
+fn patterns(path: &str) -> Vec<String> {
     match path.strip_suffix("/**") {
         Some("") => vec!["/".to_owned(), "/{*rest}".to_owned()],
         Some(above) => vec![
@@ -137,6 +152,19 @@ mod tests {
         assert_eq!(found(&table, "/api/"), Some("/api/**"));
         assert_eq!(found(&table, "/other"), Some("/{*rest}"));
         assert_eq!(found(&table, "/"), None);
+    }
+
+    #[test]
+    fn routes_that_overlap_live_side_by_side() {
+        let table = table(&["/a", "/a/**", "/a/{x}", "/a/{x}/b", "/**", "/", "/{x}"]);
+        assert_eq!(found(&table, "/a"), Some("/a"));
+        assert_eq!(found(&table, "/a/"), Some("/a/**"));
+        assert_eq!(found(&table, "/a/7"), Some("/a/{x}"));
+        assert_eq!(found(&table, "/a/7/b"), Some("/a/{x}/b"));
+        assert_eq!(found(&table, "/a/7/c"), Some("/a/**"));
+        assert_eq!(found(&table, "/b"), Some("/{x}"));
+        assert_eq!(found(&table, "/b/c"), Some("/**"));
+        assert_eq!(found(&table, "/"), Some("/"));
     }
 
     #[test]

@@ -86,7 +86,7 @@ pub fn append_via(fields: &mut HeaderMap, version: Version) {
 pub fn append_member(fields: &mut HeaderMap, name: HeaderName, member: HeaderValue) {
     match fields.entry(name) {
         Entry::Occupied(mut entry) => {
-            let last = entry.iter().last().cloned();
+            let last = entry.iter().next_back().cloned();
             let is_single = entry.iter().count() == 1;
             match last {
                 Some(last) if is_single => {

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use http::header::{EXPECT, TE};
+use http::header::{CONNECTION, EXPECT, TE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
@@ -58,6 +58,7 @@ pub fn fields_for_origin(request: &HeaderMap, sender: &Sender) -> HeaderMap {
     forwarded.remove(EXPECT);
     if takes_trailers {
         forwarded.insert(TE, HeaderValue::from_static("trailers"));
+        forwarded.insert(CONNECTION, HeaderValue::from_static("te"));
     }
     fields::append_via(&mut forwarded, sender.version);
     fields::set_forwarded(&mut forwarded, sender.address, sender.is_trusted);

@@ -10,6 +10,7 @@ pub mod policy;
 pub mod reuse;
 pub mod storability;
 pub mod stored;
+pub mod tags;
 pub mod target;
 pub mod validation;
 pub mod vary;

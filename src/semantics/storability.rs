@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::freshness::{Freshness, LifetimeSource, is_heuristically_cacheable};
 use super::policy::{KeySpec, Policy, StoreErrors};
+use super::tags;
 use super::validation::Validators;
 use super::vary::{Vary, VaryNames};
 use crate::clock::Timestamp;
@@ -30,6 +31,8 @@ pub struct Storable {
     pub validators: Validators,
     /// What it varies on.
     pub vary: VaryNames,
+    /// Its tags.
+    pub tags: Box<[Box<str>]>,
 }
 
 /// Why a response is not stored. The name is the `detail` of `Cache-Status`
@@ -57,6 +60,8 @@ pub enum Refusal {
     EventStream,
     /// Nothing says how long it is fresh, and nothing to validate it with.
     NoFreshness,
+    /// It carries more tags than are kept.
+    Tags,
     /// Its body is larger than `[memory] body_bytes_max`.
     TooLarge,
     /// Too many bodies are being received at once (`[memory] filling_bytes_max`).
@@ -78,6 +83,7 @@ impl Refusal {
             Self::Partial => "partial",
             Self::EventStream => "event-stream",
             Self::NoFreshness => "no-freshness",
+            Self::Tags => "tags",
             Self::TooLarge => "too-large",
             Self::NoRoom => "no-room",
         }
@@ -180,7 +186,9 @@ fn try_store(
         freshness.always_validate && !validators.any(),
         Refusal::NoFreshness,
     )?;
+    let tags = tags::of(exchange.response).map_err(|_| Refusal::Tags)?;
     Ok(Storable {
+        tags,
         fields: fields_to_replay(exchange, policy, &directives.withheld),
         freshness,
         validators,

@@ -27,6 +27,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use crate::clock::Timestamp;
+use crate::config::MemoryConfig;
 use crate::semantics::key::CacheKey;
 use crate::semantics::stored::StoredResponse;
 use crate::semantics::vary::{SecondaryKey, VaryNames};
@@ -54,11 +55,23 @@ pub struct Bounds {
     pub variants_max: usize,
 }
 
+impl Bounds {
+    /// The bounds of a configuration.
+    #[must_use]
+    pub fn of(config: &MemoryConfig) -> Self {
+        Self {
+            bytes_max: config.bytes_max,
+            entries_max: config.entries_max,
+            variants_max: config.variants_max,
+        }
+    }
+}
+
 /// A response in the store, with what was learnt about it since.
 #[derive(Debug)]
 pub struct Entry {
-    /// The response.
-    pub response: StoredResponse,
+    /// The response; shared with the queue to Redis.
+    pub response: Arc<StoredResponse>,
     /// The newest ban it was checked against (see `invalidation::bans`).
     pub checked: AtomicU64,
     /// When a soft ban made it stale: the ban's number, or 0.
@@ -68,12 +81,23 @@ pub struct Entry {
 impl Entry {
     /// A response of which every ban up to its own position is known.
     #[must_use]
-    pub fn new(response: StoredResponse) -> Self {
+    pub fn new(response: Arc<StoredResponse>) -> Self {
         let checked = AtomicU64::new(response.head.position.local);
         Self {
             response,
             checked,
             softened: AtomicU64::new(0),
+        }
+    }
+
+    /// A record from Redis, of which every ban up to `checked` is known; a
+    /// soft one among them is `softened`.
+    #[must_use]
+    pub fn promoted(response: Arc<StoredResponse>, checked: u64, softened: u64) -> Self {
+        Self {
+            response,
+            checked: AtomicU64::new(checked),
+            softened: AtomicU64::new(softened),
         }
     }
 
@@ -593,7 +617,7 @@ mod tests {
     }
 
     fn entry(body_bytes: usize) -> Arc<Entry> {
-        Arc::new(Entry::new(response("/x", body_bytes)))
+        Arc::new(Entry::new(Arc::new(response("/x", body_bytes))))
     }
 
     struct Fixture {
@@ -634,7 +658,7 @@ mod tests {
             let mut response = response("/x", 1);
             response.head.vary = VaryNames::from_names(vec![http::header::ACCEPT_LANGUAGE]);
             response.head.secondary = response.head.vary.select(&speaking(language));
-            let entry = Arc::new(Entry::new(response));
+            let entry = Arc::new(Entry::new(Arc::new(response)));
             self.memory
                 .insert(&self.cache, key(0), entry)
                 .expect("it fits");
@@ -742,7 +766,7 @@ mod tests {
         let store = fixture(u64::MAX, None, None);
         let mut newer = response("/x", 10);
         newer.head.request_time = Timestamp::from_unix_millis(u64::MAX);
-        let newer = Arc::new(Entry::new(newer));
+        let newer = Arc::new(Entry::new(Arc::new(newer)));
         store
             .memory
             .insert(&store.cache, key(1), newer)

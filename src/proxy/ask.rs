@@ -1,0 +1,208 @@
+//! What a request asks for, computed once.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::header::{HOST, RANGE};
+use http::{HeaderMap, Method, Request, Uri};
+use http_body::Body as _;
+
+use super::shared::{Shared, Site};
+use super::told::{CacheStatus, Told};
+use super::{Peer, Received};
+use crate::clock::Timestamp;
+use crate::message::directives::RequestDirectives;
+use crate::message::{Body, fields};
+use crate::origin::client::OriginClient;
+use crate::origin::request::{Sender, has_override};
+use crate::route::Route;
+use crate::semantics::key::{CacheKey, asks_for_bypass};
+use crate::semantics::outcome::CacheResult;
+use crate::semantics::stored::Target;
+use crate::semantics::target::RequestTarget;
+use crate::store::memory::RouteCache;
+use crate::telemetry::Telemetry;
+
+/// A request and what was found out about it.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub(super) started: Instant,
+    pub(super) now: Timestamp,
+    pub(super) site: Arc<Site>,
+    pub(super) thread: usize,
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) fields: HeaderMap,
+    /// Host and port as the client named them, lower case.
+    pub(super) host: String,
+    pub(super) sender: Sender,
+    /// The protocol it wants to switch to, and the way there.
+    pub(super) upgrade: Option<hyper::upgrade::OnUpgrade>,
+    pub(super) directives: RequestDirectives,
+    pub(super) route: Option<Arc<Route>>,
+    cacheable: Result<Cacheable, NotCacheable>,
+    telemetry: Arc<Telemetry>,
+}
+
+/// What the stores need to know of a read.
+#[derive(Debug)]
+pub(super) struct Cacheable {
+    pub(super) route: Arc<Route>,
+    pub(super) cache: Arc<RouteCache>,
+    pub(super) key: CacheKey,
+    pub(super) target: Target,
+    /// `bypass_query`: ask the origin and refresh what is stored.
+    pub(super) is_refresh: bool,
+}
+
+/// Why the store is left out of a safe request; a token for `Cache-Status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotCacheable {
+    /// No route.
+    NoRoute,
+    /// Neither GET nor HEAD.
+    Method,
+    /// Applications may disagree on what the path names.
+    AmbiguousPath,
+    /// A field asks the application to read it as another request.
+    Override,
+    /// A GET with content means something that the key does not hold.
+    HasContent,
+    /// It wants to switch protocols.
+    Upgrade,
+}
+
+impl NotCacheable {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoRoute => "no-route",
+            Self::Method => "method",
+            Self::AmbiguousPath => "ambiguous-path",
+            Self::Override => "override-field",
+            Self::HasContent => "request-content",
+            Self::Upgrade => "upgrade",
+        }
+    }
+}
+
+impl Ask {
+    /// Takes a request apart.
+    pub(super) fn new(shared: &Shared, thread: usize, mut request: Request<Body>) -> (Self, Body) {
+        let upgrade = fields::upgrade_wanted(request.headers())
+            .is_some()
+            .then(|| hyper::upgrade::on(&mut request));
+        let (parts, body) = request.into_parts();
+        let site = shared.site();
+        let peer = parts.extensions.get::<Peer>().map(|peer| peer.address.ip());
+        let address = peer.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into());
+        let trusted = &site.config.limits.trusted_proxies;
+        let sender = Sender {
+            address,
+            is_trusted: trusted.iter().any(|network| network.contains(address)),
+            version: parts.version,
+        };
+        let started = parts.extensions.get::<Received>();
+        let mut ask = Self {
+            started: started.map_or_else(Instant::now, |received| received.0),
+            now: shared.clock.now(),
+            thread,
+            host: host_of(&parts.headers, &parts.uri),
+            sender,
+            upgrade,
+            directives: RequestDirectives::of(&parts.headers),
+            method: parts.method,
+            uri: parts.uri,
+            fields: parts.headers,
+            route: None,
+            cacheable: Err(NotCacheable::NoRoute),
+            telemetry: Arc::clone(&shared.telemetry),
+            site,
+        };
+        ask.find_route(!body.is_end_stream());
+        (ask, body)
+    }
+
+    fn find_route(&mut self, has_content: bool) {
+        let target = RequestTarget::of(self.uri.path(), self.uri.query());
+        let index = self.site.routes.find_index(&target.path);
+        let Some(index) = index.filter(|_| !target.is_ambiguous) else {
+            self.cacheable = Err(if target.is_ambiguous {
+                NotCacheable::AmbiguousPath
+            } else {
+                NotCacheable::NoRoute
+            });
+            return;
+        };
+        let route = Arc::clone(&self.site.routes.routes()[index]);
+        let refusal = if self.method != Method::GET && self.method != Method::HEAD {
+            Some(NotCacheable::Method)
+        } else if self.upgrade.is_some() {
+            Some(NotCacheable::Upgrade)
+        } else if has_content {
+            Some(NotCacheable::HasContent)
+        } else if has_override(&self.fields, &route.key.headers) {
+            Some(NotCacheable::Override)
+        } else {
+            None
+        };
+        self.cacheable = match refusal {
+            Some(refusal) => Err(refusal),
+            None => Ok(Cacheable {
+                cache: Arc::clone(&self.site.caches[index]),
+                key: CacheKey::of(
+                    &route.fingerprint,
+                    &route.key,
+                    &self.host,
+                    &target,
+                    &self.fields,
+                ),
+                target: Target::of(&route.key, &self.host, &target),
+                is_refresh: asks_for_bypass(&route.key, target.query),
+                route: Arc::clone(&route),
+            }),
+        };
+        self.route = Some(route);
+    }
+
+    /// What the stores need to know, or why they are left out.
+    pub(super) fn cacheable(&self) -> Result<&Cacheable, NotCacheable> {
+        self.cacheable.as_ref().map_err(|why| *why)
+    }
+
+    pub(super) fn origin(&self) -> &OriginClient {
+        &self.site.origins[self.thread % self.site.origins.len()]
+    }
+
+    pub(super) fn has_range(&self) -> bool {
+        self.fields.contains_key(RANGE)
+    }
+
+    pub(super) fn is_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+
+    /// What is to be told of its answer, as far as it is known by now.
+    pub(super) fn told(&self, cache: CacheResult, status: CacheStatus) -> Told {
+        Told {
+            telemetry: Arc::clone(&self.telemetry),
+            route: self.route.clone(),
+            method: self.method.clone(),
+            uri: self.uri.clone(),
+            started: self.started,
+            cache,
+            status,
+            ages: None,
+            upstream: None,
+        }
+    }
+}
+
+/// `Host`, or the authority of the target (HTTP/2, absolute form). The server
+/// has refused requests in which they differ.
+fn host_of(fields: &HeaderMap, uri: &Uri) -> String {
+    let named = fields.get(HOST).and_then(|host| host.to_str().ok());
+    let authority = uri.authority().map(http::uri::Authority::as_str);
+    let mut host = named.or(authority).unwrap_or_default().to_owned();
+    host.make_ascii_lowercase();
+    host
+}

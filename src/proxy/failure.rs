@@ -1,0 +1,28 @@
+//! What a request ends in when there is no answer for it.
+
+use super::told::Told;
+use crate::origin::error::OriginError;
+
+/// A request without an answer, and what is to be told of it.
+#[derive(Debug)]
+pub struct Failure {
+    /// What went wrong.
+    pub error: ProxyError,
+    /// For the fields and figures of the error's response.
+    pub told: Box<Told>,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// The origin has no answer.
+    #[error(transparent)]
+    Origin(#[from] OriginError),
+    /// The request said `only-if-cached`, and nothing reusable is stored
+    /// (RFC 9111 §5.2.1.7).
+    #[error("nothing reusable is stored and the request allows nothing else")]
+    OnlyIfCached,
+    /// The request has been through here too often.
+    #[error("the request has been through this proxy {0} times")]
+    Loop(usize),
+}

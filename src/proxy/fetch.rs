@@ -1,0 +1,382 @@
+//! One fetch of one key: Redis, then the origin; and what becomes of the
+//! answer.
+//!
+//! A fetch runs in a task of its own, so that it outlives the client that
+//! started it. It tells two sides what came of it: its own client (through
+//! [`First`]) and those who follow its flight (through [`Landing`]).
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE};
+use http::response::Parts;
+use http::{HeaderMap, Method, StatusCode};
+use tokio::sync::oneshot;
+
+use super::ask::{Ask, Cacheable};
+use super::fill::{self, Filling};
+use super::flight::Lead;
+use super::forward::{self, Answer};
+use super::remember::Share;
+use super::shared::{FlightKey, Shared};
+use crate::invalidation::bans::Verdict;
+use crate::message::Body;
+use crate::message::directives::RequestDirectives;
+use crate::message::tee::{Reader, tee};
+use crate::origin::error::OriginError;
+use crate::semantics::reuse::{self, Circumstances, Reuse};
+use crate::semantics::storability::{Exchange, Refusal, Storability, Storable, judge};
+use crate::semantics::stored::{Position, StoredHead, StoredResponse};
+use crate::semantics::validation::strip_conditions;
+use crate::store::memory::{Departure, Entry};
+
+/// What those who follow a flight are told.
+#[derive(Clone, Debug)]
+pub(super) enum Landing {
+    /// A stored response that may be reused.
+    Reusable(Arc<Entry>, Source),
+    /// The origin's answer, on its way into the store.
+    Filling(Arc<Filling>),
+    /// The answer was for the one who asked only: ask yourself.
+    NotShareable,
+    /// There is no answer.
+    Failed(OriginError),
+}
+
+/// Where a stored response came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Another tier, or another instance, had it.
+    Redis,
+    /// The origin confirmed it.
+    Validated,
+    /// The origin failed with this status, and the stored response bridges it.
+    OriginError(StatusCode),
+}
+
+/// What the fetch's own client is told.
+#[derive(Debug)]
+pub(super) enum First {
+    /// The same as everybody else.
+    Landed(Landing),
+    /// The answer being stored, with all the origin said to this client.
+    Filling {
+        head: Box<Parts>,
+        filling: Arc<Filling>,
+        reader: Reader,
+    },
+    /// An answer for this client alone.
+    Own(Box<Answer>, Refusal),
+}
+
+/// A fetch.
+#[derive(Debug)]
+pub(super) struct Fetch {
+    pub(super) shared: Arc<Shared>,
+    pub(super) ask: Arc<Ask>,
+    /// What is stored and stale: the origin is asked whether it still holds.
+    pub(super) candidate: Option<Arc<Entry>>,
+    /// How far bans were known when this began.
+    pub(super) began: Position,
+    /// The flight it leads, if any.
+    pub(super) lead: Option<Lead<FlightKey, Landing>>,
+    /// Whether another tier may answer; not where the request insists on the
+    /// origin.
+    pub(super) may_use_redis: bool,
+}
+
+impl Fetch {
+    /// Starts it. The receiver may be dropped: the fetch goes on.
+    pub(super) fn start(self) -> oneshot::Receiver<First> {
+        let (client, receiver) = oneshot::channel();
+        tokio::spawn(self.run(client));
+        receiver
+    }
+
+    async fn run(mut self, client: oneshot::Sender<First>) {
+        let ask = Arc::clone(&self.ask);
+        let Ok(cacheable) = ask.cacheable() else {
+            return;
+        };
+        if self.may_use_redis
+            && let Some(entry) = self.look_in_redis(cacheable).await
+        {
+            if is_usable(&entry, &ask) {
+                return self.land(client, Landing::Reusable(entry, Source::Redis));
+            }
+            self.candidate = Some(entry);
+        }
+        let mut fields = forward::fields_of(&ask);
+        strip_conditions(&mut fields);
+        if let Some(candidate) = &self.candidate {
+            candidate
+                .response
+                .head
+                .validators
+                .make_conditional(&mut fields);
+        }
+        let sent = forward::send(&ask, &self.shared.clock, Method::GET, fields, Body::Empty);
+        match sent.await {
+            Err(error) => self.land(client, Landing::Failed(error)),
+            Ok(answer) => self.receive(cacheable, client, answer).await,
+        }
+    }
+
+    /// What Redis has, put into memory; only where no ban is against it.
+    async fn look_in_redis(&self, cacheable: &Cacheable) -> Option<Arc<Entry>> {
+        let store = &self.shared.store;
+        let response = store
+            .lookup_shared(&cacheable.cache, &cacheable.key, &self.ask.fields)
+            .await?;
+        let checked = self.shared.invalidation.bans.judge_record(&response.head);
+        let softened = match checked.verdict {
+            Verdict::Banned => return None,
+            Verdict::Softened { by } => by,
+            Verdict::Stands => 0,
+        };
+        if response.head.is_spent(self.shared.clock.now()) {
+            return None;
+        }
+        let entry = Arc::new(Entry::promoted(response, checked.checked, softened));
+        store.promote(&cacheable.cache, cacheable.key, Arc::clone(&entry));
+        Some(entry)
+    }
+
+    async fn receive(self, cacheable: &Cacheable, client: oneshot::Sender<First>, answer: Answer) {
+        if let Some(candidate) = self.candidate.clone() {
+            if answer.head.status == StatusCode::NOT_MODIFIED {
+                return self.validated(cacheable, client, &candidate, answer);
+            }
+            let now = self.shared.clock.now();
+            let head = &candidate.response.head;
+            let plain = RequestDirectives::default();
+            if is_failure(answer.head.status)
+                && reuse::may_answer_on_error(&head.freshness, head.current_age(now), &plain)
+            {
+                let source = Source::OriginError(answer.head.status);
+                return self.land(client, Landing::Reusable(candidate, source));
+            }
+        }
+        let exchange = exchange(&self.ask, &answer, &answer.head.headers);
+        let refusal = match judge(&exchange, &cacheable.route.policy, &cacheable.route.key) {
+            Storability::Refuse(refusal) => refusal,
+            Storability::Store(storable) => match self.room_for(&answer) {
+                Ok(share) => return self.fill(cacheable, client, answer, *storable, share).await,
+                Err(refusal) => refusal,
+            },
+        };
+        self.refuse(cacheable, client, answer, refusal);
+    }
+
+    /// Room for the body on its way into the store, as far as its length is
+    /// known.
+    fn room_for(&self, answer: &Answer) -> Result<Share, Refusal> {
+        let length = http_body::Body::size_hint(&answer.body)
+            .exact()
+            .unwrap_or(0);
+        if length > self.ask.site.config.memory.body_bytes_max {
+            return Err(Refusal::TooLarge);
+        }
+        let mut share = self.shared.filling.share();
+        if share.grow(length) {
+            Ok(share)
+        } else {
+            Err(Refusal::NoRoom)
+        }
+    }
+
+    async fn fill(
+        self,
+        cacheable: &Cacheable,
+        client: oneshot::Sender<First>,
+        answer: Answer,
+        storable: Storable,
+        share: Share,
+    ) {
+        self.shared.not_shareable.forget(&cacheable.key);
+        let head = self.stored_head(cacheable, &answer, storable);
+        let (pour, spring) = tee(http_body::Body::size_hint(&answer.body).exact());
+        let reader = spring.reader();
+        let filling = Arc::new(Filling { head, spring });
+        if let Some(lead) = &self.lead {
+            lead.land(Landing::Filling(Arc::clone(&filling)));
+        }
+        if let Some(reader) = reader {
+            // A client that hung up does not end the fetch.
+            let _ = client.send(First::Filling {
+                head: Box::new(answer.head),
+                filling: Arc::clone(&filling),
+                reader,
+            });
+        }
+        let kept = fill::pump(&self.ask, answer.body, &pour, share).await;
+        match kept {
+            Ok(fill::Kept::Whole(body, trailers)) => {
+                let response = filling.complete(body, self.shared.clock.now());
+                self.shared
+                    .store
+                    .put(&cacheable.cache, cacheable.key, response);
+                // Stored first: whoever has seen the end of the body finds it.
+                pour.finish(trailers);
+            }
+            Ok(fill::Kept::PassedOn(trailers)) => {
+                self.remember_not_shareable(cacheable);
+                pour.finish(trailers);
+            }
+            Err(reason) => {
+                tracing::debug!(%reason, "a response broke off and is not stored");
+                pour.fail(&reason.to_string());
+            }
+        }
+    }
+
+    /// The origin confirmed the candidate: its fields are updated and its life
+    /// begins anew (RFC 9111 §4.3.4).
+    fn validated(
+        self,
+        cacheable: &Cacheable,
+        client: oneshot::Sender<First>,
+        candidate: &Arc<Entry>,
+        answer: Answer,
+    ) {
+        let old = &candidate.response;
+        let fields = freshened(&old.head.fields, &answer.head.headers);
+        let exchange = Exchange {
+            status: old.head.status,
+            ..exchange(&self.ask, &answer, &fields)
+        };
+        let store = &self.shared.store;
+        match judge(&exchange, &cacheable.route.policy, &cacheable.route.key) {
+            Storability::Store(storable) => {
+                let mut head = self.stored_head(cacheable, &answer, *storable);
+                head.status = old.head.status;
+                head.fetch_cost = old.head.fetch_cost;
+                let body = old.body.clone();
+                let entry = store.put(
+                    &cacheable.cache,
+                    cacheable.key,
+                    Arc::new(StoredResponse { head, body }),
+                );
+                self.land(client, Landing::Reusable(entry, Source::Validated));
+            }
+            Storability::Refuse(_) => {
+                store.remove(
+                    &cacheable.cache,
+                    &cacheable.key,
+                    candidate,
+                    Departure::Expired,
+                );
+                if let Some(lead) = &self.lead {
+                    lead.land(Landing::NotShareable);
+                }
+                let own = Landing::Reusable(Arc::clone(candidate), Source::Validated);
+                let _ = client.send(First::Landed(own));
+            }
+        }
+    }
+
+    fn refuse(
+        self,
+        cacheable: &Cacheable,
+        client: oneshot::Sender<First>,
+        answer: Answer,
+        refusal: Refusal,
+    ) {
+        self.remember_not_shareable(cacheable);
+        // A good answer that is not to be stored takes the place of what is:
+        // that one is out of date now.
+        if let Some(candidate) = &self.candidate
+            && !is_failure(answer.head.status)
+        {
+            let (cache, key) = (&cacheable.cache, &cacheable.key);
+            self.shared
+                .store
+                .remove(cache, key, candidate, Departure::Expired);
+        }
+        if let Some(lead) = &self.lead {
+            lead.land(Landing::NotShareable);
+        }
+        // Nobody listens: the answer is dropped, and its connection with it.
+        let _ = client.send(First::Own(Box::new(answer), refusal));
+    }
+
+    fn remember_not_shareable(&self, cacheable: &Cacheable) {
+        let now = self.shared.clock.now();
+        self.shared.not_shareable.remember(cacheable.key, now);
+    }
+
+    fn land(&self, client: oneshot::Sender<First>, landing: Landing) {
+        if let Some(lead) = &self.lead {
+            lead.land(landing.clone());
+        }
+        let _ = client.send(First::Landed(landing));
+    }
+
+    fn stored_head(
+        &self,
+        cacheable: &Cacheable,
+        answer: &Answer,
+        storable: Storable,
+    ) -> StoredHead {
+        StoredHead {
+            status: answer.head.status,
+            secondary: storable.vary.select(&self.ask.fields),
+            fields: storable.fields,
+            target: cacheable.target.clone(),
+            route: Arc::clone(&cacheable.route.name),
+            vary: storable.vary,
+            request_time: answer.request_time,
+            response_time: answer.response_time,
+            freshness: storable.freshness,
+            validators: storable.validators,
+            tags: storable.tags,
+            position: self.began,
+            fetch_cost: answer.took,
+        }
+    }
+}
+
+fn exchange<'a>(ask: &'a Ask, answer: &Answer, response: &'a HeaderMap) -> Exchange<'a> {
+    Exchange {
+        request: &ask.fields,
+        status: answer.head.status,
+        response,
+        request_time: answer.request_time,
+        response_time: answer.response_time,
+    }
+}
+
+/// Whether a stored response answers this request without the origin.
+fn is_usable(entry: &Entry, ask: &Ask) -> bool {
+    let head = &entry.response.head;
+    let circumstances = Circumstances {
+        is_softly_banned: entry.softened.load(std::sync::atomic::Ordering::Acquire) != 0,
+        is_unsynced: false,
+    };
+    let age = head.current_age(ask.now);
+    let judged = reuse::assess(&head.freshness, age, &ask.directives, circumstances);
+    !matches!(judged, Reuse::Validate(_))
+}
+
+/// The answers that `stale-if-error` bridges (RFC 5861 §4).
+pub(super) fn is_failure(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 503 | 504)
+}
+
+/// The stored fields with those of a `304` in their place, each name whole;
+/// but for those that describe the body, which has not changed.
+fn freshened(stored: &HeaderMap, update: &HeaderMap) -> HeaderMap {
+    const OF_THE_BODY: [http::HeaderName; 4] = [
+        CONTENT_LENGTH,
+        CONTENT_ENCODING,
+        CONTENT_TYPE,
+        CONTENT_RANGE,
+    ];
+    let mut fields = stored.clone();
+    for name in update.keys().filter(|name| !OF_THE_BODY.contains(name)) {
+        fields.remove(name);
+        for value in update.get_all(name) {
+            fields.append(name.clone(), value.clone());
+        }
+    }
+    fields
+}

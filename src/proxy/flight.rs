@@ -1,0 +1,187 @@
+//! Coalesces concurrent fetches of one thing into a single *flight*.
+//!
+//! Promises: at most one leader per key, over all threads; every follower
+//! hears what the leader lands, or that it was given up; a flight that has
+//! been superseded never takes its successor out of the table.
+//!
+//! Knows nothing of HTTP: a flight carries any cloneable landing.
+
+use std::hash::Hash;
+use std::sync::Arc;
+
+use dashmap::{DashMap, Entry};
+use tokio::sync::watch;
+
+use crate::semantics::stored::Position;
+
+/// The flights under way.
+#[derive(Debug)]
+pub(super) struct Flights<K: Eq + Hash, L> {
+    table: DashMap<K, Arc<Flight<L>>, foldhash::fast::RandomState>,
+}
+
+/// One flight: what those who join it can know of it.
+#[derive(Debug)]
+pub(super) struct Flight<L> {
+    /// What the leader said of it when it began.
+    pub(super) began: Position,
+    landing: watch::Sender<Option<L>>,
+}
+
+/// The leader's end. Dropping it without landing gives the flight up.
+#[derive(Debug)]
+pub(super) struct Lead<K: Eq + Hash, L> {
+    flights: Arc<Flights<K, L>>,
+    key: K,
+    flight: Arc<Flight<L>>,
+}
+
+/// A follower's end.
+#[derive(Debug)]
+pub(super) struct Follow<L> {
+    landing: watch::Receiver<Option<L>>,
+}
+
+/// What joining came to.
+#[derive(Debug)]
+pub(super) enum Joined<K: Eq + Hash, L> {
+    /// There was no flight: lead one.
+    Lead(Lead<K, L>),
+    /// There is one: follow it.
+    Follow(Follow<L>),
+}
+
+/// The leader gave up without landing anything.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct GivenUp;
+
+impl<K: Eq + Hash + Clone, L: Clone> Flights<K, L> {
+    /// No flights.
+    #[must_use]
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            table: DashMap::default(),
+        })
+    }
+
+    /// Joins the flight of `key` if there is one that `may_follow`; else leads
+    /// a new one, which takes the other's place for those who come later.
+    pub(super) fn join(
+        self: &Arc<Self>,
+        key: K,
+        began: Position,
+        may_follow: impl FnOnce(&Flight<L>) -> bool,
+    ) -> Joined<K, L> {
+        let new_flight = || {
+            Arc::new(Flight {
+                began,
+                landing: watch::Sender::new(None),
+            })
+        };
+        let flight = match self.table.entry(key.clone()) {
+            Entry::Occupied(mut entry) => {
+                if may_follow(entry.get()) {
+                    return Joined::Follow(Follow {
+                        landing: entry.get().landing.subscribe(),
+                    });
+                }
+                let flight = new_flight();
+                entry.insert(Arc::clone(&flight));
+                flight
+            }
+            Entry::Vacant(entry) => Arc::clone(&entry.insert(new_flight())),
+        };
+        Joined::Lead(Lead {
+            flights: Arc::clone(self),
+            key,
+            flight,
+        })
+    }
+}
+
+impl<K: Eq + Hash, L> Lead<K, L> {
+    /// Tells the followers, those of now and those who still join. The flight
+    /// stays in the table until this is dropped.
+    pub(super) fn land(&self, landing: L) {
+        self.flight.landing.send_replace(Some(landing));
+    }
+}
+
+impl<K: Eq + Hash, L> Drop for Lead<K, L> {
+    fn drop(&mut self) {
+        self.flights
+            .table
+            .remove_if(&self.key, |_, flight| Arc::ptr_eq(flight, &self.flight));
+    }
+}
+
+impl<L: Clone> Follow<L> {
+    /// Waits for the landing.
+    ///
+    /// # Errors
+    /// [`GivenUp`] where the leader went without one.
+    pub(super) async fn landing(mut self) -> Result<L, GivenUp> {
+        let landed = self.landing.wait_for(Option::is_some).await;
+        landed
+            .ok()
+            .and_then(|landing| landing.clone())
+            .ok_or(GivenUp)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Table = Arc<Flights<u8, &'static str>>;
+
+    fn lead(flights: &Table) -> Lead<u8, &'static str> {
+        match flights.join(1, Position::default(), |_| true) {
+            Joined::Lead(lead) => lead,
+            Joined::Follow(_) => panic!("somebody leads already"),
+        }
+    }
+
+    fn follow(flights: &Table) -> Follow<&'static str> {
+        match flights.join(1, Position::default(), |_| true) {
+            Joined::Follow(follow) => follow,
+            Joined::Lead(_) => panic!("nobody leads"),
+        }
+    }
+
+    #[tokio::test]
+    async fn all_who_join_hear_the_one_landing() {
+        let flights = Flights::new();
+        let lead = lead(&flights);
+        let early = follow(&flights);
+        lead.land("here");
+        let late = follow(&flights);
+        assert_eq!(early.landing().await, Ok("here"));
+        assert_eq!(late.landing().await, Ok("here"));
+        drop(lead);
+        assert!(flights.table.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_goes_sets_its_followers_free() {
+        let flights = Flights::new();
+        let lead = lead(&flights);
+        let waiting = tokio::spawn(follow(&flights).landing());
+        drop(lead);
+        assert_eq!(waiting.await.expect("it ran"), Err(GivenUp));
+        assert!(flights.table.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_superseded_flight_leaves_its_successor_alone() {
+        let flights = Flights::new();
+        let old = lead(&flights);
+        let Joined::Lead(new) = flights.join(1, Position::default(), |_| false) else {
+            panic!("the old flight must not be followed");
+        };
+        drop(old);
+        let waiting = follow(&flights);
+        new.land("new");
+        assert_eq!(waiting.landing().await, Ok("new"));
+    }
+}

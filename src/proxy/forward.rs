@@ -1,0 +1,119 @@
+//! Requests to the origin and what comes back, whatever they are for.
+
+use std::time::{Duration, Instant};
+
+use http::header::{CONTENT_TYPE, DATE, HOST};
+use http::response::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request};
+use hyper::body::Incoming;
+
+use super::ask::Ask;
+use crate::clock::{Clock, Timestamp};
+use crate::message::fields::{append_via, strip_hop_by_hop};
+use crate::message::{Body, fields};
+use crate::origin::error::OriginError;
+use crate::origin::request::{fields_for_origin, path_and_query};
+use crate::origin::timeout::IdleLimited;
+use crate::semantics::key::query_to_forward;
+
+/// The origin's answer: the head made ready for those who follow, the body
+/// as it arrives.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) head: Parts,
+    pub(super) body: Incoming,
+    /// When the request was sent.
+    pub(super) request_time: Timestamp,
+    /// When the head arrived.
+    pub(super) response_time: Timestamp,
+    /// The time between.
+    pub(super) took: Duration,
+}
+
+/// The fields a request goes forward with. `Host` is the client's.
+pub(super) fn fields_of(ask: &Ask) -> HeaderMap {
+    let mut fields = fields_for_origin(&ask.fields, &ask.sender);
+    if !fields.contains_key(HOST)
+        && let Ok(host) = HeaderValue::try_from(ask.host.as_str())
+    {
+        fields.insert(HOST, host);
+    }
+    fields
+}
+
+/// Sends a request for what `ask` asks for, with these fields, and waits for
+/// the answer's head.
+pub(super) async fn send(
+    ask: &Ask,
+    clock: &Clock,
+    method: Method,
+    fields: HeaderMap,
+    body: Body,
+) -> Result<Answer, OriginError> {
+    let origin = ask.origin();
+    let query = ask.uri.query().unwrap_or_default();
+    let query = match &ask.route {
+        Some(route) => query_to_forward(&route.key, query),
+        None => query.into(),
+    };
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
+    *request.uri_mut() = origin.uri(path_and_query(ask.uri.path(), &query));
+    *request.headers_mut() = fields;
+
+    let request_time = clock.now();
+    let sent = Instant::now();
+    let response = origin.send(request).await?;
+    let took = sent.elapsed();
+    let response_time = clock.now();
+    let (mut head, body) = response.into_parts();
+    make_ready(&mut head, response_time);
+    Ok(Answer {
+        head,
+        body,
+        request_time,
+        response_time,
+        took,
+    })
+}
+
+/// Removes what spoke of the connection to the origin, and adds what a
+/// recipient with a clock must (RFC 9110 §6.6.1, §7.6.3).
+fn make_ready(head: &mut Parts, response_time: Timestamp) {
+    strip_hop_by_hop(&mut head.headers);
+    append_via(&mut head.headers, head.version);
+    if !head.headers.contains_key(DATE) && !head.status.is_informational() {
+        let now = httpdate::fmt_http_date(response_time.to_system_time());
+        if let Ok(now) = HeaderValue::try_from(now) {
+            head.headers.insert(DATE, now);
+        }
+    }
+}
+
+/// The answer's body for one reader: it must keep arriving, unless it is a
+/// stream of events, which may be silent for as long as it likes.
+pub(super) fn body_for_client(ask: &Ask, fields: &HeaderMap, body: Incoming) -> Body {
+    let is_event_stream = fields
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
+    if is_event_stream || http_body::Body::is_end_stream(&body) {
+        return Body::Incoming(body);
+    }
+    let limit = ask.origin().config().body_idle_timeout;
+    Body::boxed(IdleLimited::new(body, limit))
+}
+
+/// How often a request may come through here: a proxy that is its own
+/// upstream would go on for ever.
+pub(super) const PASSAGES_MAX: usize = 8;
+
+/// How often a request has been through a proxy of our name.
+pub(super) fn passages(fields: &HeaderMap) -> usize {
+    fields
+        .get_all(http::header::VIA)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter(|member| member.trim().ends_with(fields::PSEUDONYM))
+        .count()
+}

@@ -1,0 +1,78 @@
+//! The life of a request.
+//!
+//! [`Proxy::serve`] decides which of three lives it has: a *read* of a
+//! cacheable route ([`read`]), a *write* ([`write`]), or a *pass* of anything
+//! else ([`pass`]). Errors leave as [`Failure`]; only the server knows what
+//! status code they become.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{Request, Response};
+
+use crate::invalidation::rules::is_safe;
+use crate::message::Body;
+
+mod ask;
+mod failure;
+mod fetch;
+mod fill;
+mod flight;
+mod forward;
+mod pass;
+mod read;
+mod remember;
+mod reply;
+mod shared;
+mod told;
+mod write;
+
+pub use failure::{Failure, ProxyError};
+pub use shared::{Shared, Site, SiteError};
+pub use told::Told;
+
+use ask::Ask;
+
+/// Who sent a request; put among its extensions by the server.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub address: SocketAddr,
+}
+
+/// When a request's head had been read; put among its extensions by the server.
+#[derive(Clone, Copy, Debug)]
+pub struct Received(pub Instant);
+
+/// The proxy as one data thread has it. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    shared: Arc<Shared>,
+    /// Which of the site's origin clients is this thread's own.
+    thread: usize,
+}
+
+impl Proxy {
+    /// The proxy of data thread number `thread`.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, thread: usize) -> Self {
+        Self { shared, thread }
+    }
+
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// [`Failure`] where neither the store nor the origin has an answer.
+    pub async fn serve(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
+        let _in_flight = self.shared.telemetry.enter();
+        let (ask, body) = Ask::new(&self.shared, self.thread, request);
+        if !is_safe(&ask.method) {
+            return write::serve(&self.shared, ask, body).await;
+        }
+        match ask.cacheable() {
+            Ok(_) => read::serve(&self.shared, Arc::new(ask)).await,
+            Err(why) => pass::serve(&self.shared, &ask, body, why).await,
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The life of a request that is not cached: to the origin and back, streamed
+//! both ways, and through to another protocol where both sides want it.
+
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderValue, Response, StatusCode};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+
+use super::ask::{Ask, NotCacheable};
+use super::failure::{Failure, ProxyError};
+use super::forward::{self, Answer};
+use super::shared::Shared;
+use super::told::{CacheStatus, Forwarded};
+use crate::drain::Drain;
+use crate::message::Body;
+use crate::message::fields::upgrade_wanted;
+use crate::semantics::outcome::CacheResult;
+
+pub(super) async fn serve(
+    shared: &Shared,
+    ask: &Ask,
+    body: Body,
+    why: NotCacheable,
+) -> Result<Response<Body>, Failure> {
+    let forwarded = match why {
+        NotCacheable::Method => Forwarded::Method,
+        _ => Forwarded::Bypass,
+    };
+    let status = CacheStatus {
+        detail: Some(why.as_str()),
+        ..CacheStatus::forwarded(forwarded)
+    };
+    let mut told = ask.told(CacheResult::Bypass, status);
+    match exchange(shared, ask, body).await {
+        Ok((response, took)) => {
+            told.upstream = Some(took);
+            Ok(told.stamp(response))
+        }
+        Err(error) => Err(Failure {
+            error,
+            told: Box::new(told),
+        }),
+    }
+}
+
+/// One exchange with the origin, streamed.
+pub(super) async fn exchange(
+    shared: &Shared,
+    ask: &Ask,
+    body: Body,
+) -> Result<(Response<Body>, std::time::Duration), ProxyError> {
+    let passages = forward::passages(&ask.fields);
+    if passages >= forward::PASSAGES_MAX {
+        return Err(ProxyError::Loop(passages));
+    }
+    let mut fields = forward::fields_of(ask);
+    // `h2c` would carry requests past us unread (RFC 9113 §3.1 retires it).
+    let protocol = upgrade_wanted(&ask.fields)
+        .filter(|protocol| !protocol.as_bytes().eq_ignore_ascii_case(b"h2c"));
+    if let Some(protocol) = &protocol {
+        fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        fields.insert(UPGRADE, protocol.clone());
+    }
+    let answer = forward::send(ask, &shared.clock, ask.method.clone(), fields, body).await?;
+    let took = answer.took;
+    let response = match protocol {
+        Some(protocol) if answer.head.status == StatusCode::SWITCHING_PROTOCOLS => {
+            switch_protocols(&shared.drain, ask, protocol, answer)
+        }
+        _ => into_response(ask, answer),
+    };
+    Ok((response, took))
+}
+
+/// An answer as it is, for one client.
+pub(super) fn into_response(ask: &Ask, answer: Answer) -> Response<Body> {
+    let body = forward::body_for_client(ask, &answer.head.headers, answer.body);
+    let mut response = Response::new(body);
+    *response.status_mut() = answer.head.status;
+    *response.headers_mut() = answer.head.headers;
+    response
+}
+
+/// Both sides switch: what either sends from now on goes to the other,
+/// unread, until one of them ends it or the drain's deadline does.
+fn switch_protocols(
+    drain: &Drain,
+    ask: &Ask,
+    protocol: HeaderValue,
+    answer: Answer,
+) -> Response<Body> {
+    let mut upstream = Response::from_parts(answer.head, answer.body);
+    let with_origin = hyper::upgrade::on(&mut upstream);
+    if let Some(with_client) = ask.upgrade.clone() {
+        let drain = drain.clone();
+        let open = drain.track();
+        tokio::spawn(async move {
+            let both = tunnel(with_client, with_origin);
+            let ended = tokio::select! {
+                ended = both => ended,
+                () = drain.cut() => Ok(()),
+            };
+            if let Err(error) = ended {
+                tracing::debug!(%error, "the switch to another protocol failed");
+            }
+            drop(open);
+        });
+    }
+    let (head, _) = upstream.into_parts();
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    let fields = response.headers_mut();
+    fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    fields.insert(UPGRADE, protocol);
+    response
+}
+
+async fn tunnel(with_client: OnUpgrade, with_origin: OnUpgrade) -> hyper::Result<()> {
+    let (client, origin) = tokio::try_join!(with_client, with_origin)?;
+    let (mut client, mut origin) = (TokioIo::new(client), TokioIo::new(origin));
+    if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut origin).await {
+        tracing::debug!(%error, "a tunnel broke");
+    }
+    Ok(())
+}

@@ -1,0 +1,389 @@
+//! The life of a read of a cacheable route.
+//!
+//! Memory first; then one flight a key asks Redis and the origin; everybody
+//! who waited judges for himself whether what landed answers his request.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use http::Response;
+use http::header::{IF_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE};
+
+use super::ask::{Ask, Cacheable};
+use super::failure::{Failure, ProxyError};
+use super::fetch::{Fetch, First, Landing, Source};
+use super::fill::Filling;
+use super::flight::{GivenUp, Joined};
+use super::shared::Shared;
+use super::told::{CacheStatus, Forwarded, Told};
+use super::{pass, reply};
+use crate::invalidation::bans::Verdict;
+use crate::message::Body;
+use crate::origin::error::OriginError;
+use crate::semantics::outcome::CacheResult;
+use crate::semantics::reuse::{self, Circumstances, Reuse, Why};
+use crate::semantics::vary::SecondaryKey;
+use crate::store::memory::{Departure, Entry};
+
+/// A request follows so many flights that turn out not to be for it, then asks
+/// the origin itself.
+const JOINS_MAX: usize = 4;
+
+/// A read under way.
+struct Read<'a> {
+    shared: &'a Arc<Shared>,
+    ask: Arc<Ask>,
+    /// What is stored but may not answer as it is.
+    candidate: Option<Arc<Entry>>,
+    /// Why the origin is asked.
+    why: Forwarded,
+}
+
+pub(super) async fn serve(shared: &Arc<Shared>, ask: Arc<Ask>) -> Result<Response<Body>, Failure> {
+    let mut read = Read {
+        shared,
+        ask: Arc::clone(&ask),
+        candidate: None,
+        why: Forwarded::UriMiss,
+    };
+    let Ok(cacheable) = ask.cacheable() else {
+        return read.fetch_alone().await;
+    };
+    if cacheable.is_refresh {
+        read.why = Forwarded::Request;
+        return read.fetch_alone().await;
+    }
+    if let Some(entry) = lookup(shared, &ask, cacheable) {
+        match assess(shared, &ask, &entry) {
+            Reuse::Fresh => return Ok(reply::from_store(&ask, &entry, CacheResult::Hit, hit())),
+            Reuse::Stale { validate } => {
+                if validate {
+                    read.validate_in_background(cacheable, &entry);
+                }
+                return Ok(reply::from_store(&ask, &entry, CacheResult::Stale, hit()));
+            }
+            Reuse::Validate(why) => {
+                read.why = match why {
+                    Why::Request => Forwarded::Request,
+                    Why::Stale | Why::Response | Why::Unsynced => Forwarded::Stale,
+                };
+                read.candidate = Some(entry);
+            }
+        }
+    }
+    if ask.directives.only_if_cached {
+        return Err(read.fail(ProxyError::OnlyIfCached));
+    }
+    if read.is_for_origin_alone() {
+        return read.pass().await;
+    }
+    if read.insists_on_origin(cacheable) {
+        return read.fetch_alone().await;
+    }
+    read.fetch_coalesced(cacheable).await
+}
+
+/// What memory has for this request, unless a ban is against it.
+fn lookup(shared: &Shared, ask: &Ask, cacheable: &Cacheable) -> Option<Arc<Entry>> {
+    let memory = &shared.store.memory;
+    let entry = memory.lookup(&cacheable.cache, &cacheable.key, &ask.fields)?;
+    let head = &entry.response.head;
+    match shared
+        .invalidation
+        .judge(head, &entry.checked, &entry.softened)
+    {
+        Verdict::Stands | Verdict::Softened { .. } => Some(entry),
+        Verdict::Banned => {
+            let (cache, key) = (&cacheable.cache, &cacheable.key);
+            memory.remove(cache, key, &entry, Departure::Invalidated);
+            None
+        }
+    }
+}
+
+fn assess(shared: &Shared, ask: &Ask, entry: &Entry) -> Reuse {
+    let head = &entry.response.head;
+    let circumstances = Circumstances {
+        is_softly_banned: entry.softened.load(Ordering::Acquire) != 0,
+        is_unsynced: shared.invalidation.is_unsynced(head.resident_time(ask.now)),
+    };
+    let age = head.current_age(ask.now);
+    reuse::assess(&head.freshness, age, &ask.directives, circumstances)
+}
+
+fn hit() -> CacheStatus {
+    CacheStatus::default()
+}
+
+impl Read<'_> {
+    /// Whether the origin alone can answer this request: its answer is no
+    /// whole response that could be stored.
+    fn is_for_origin_alone(&self) -> bool {
+        let fields = &self.ask.fields;
+        self.ask.is_head()
+            || self.ask.has_range()
+            || [IF_MATCH, IF_UNMODIFIED_SINCE, IF_RANGE]
+                .iter()
+                .any(|name| fields.contains_key(name))
+    }
+
+    /// Whether to wait for somebody else's fetch would be wrong or in vain.
+    fn insists_on_origin(&self, cacheable: &Cacheable) -> bool {
+        let (key, now) = (&cacheable.key, self.ask.now);
+        self.why == Forwarded::Request
+            || self.ask.directives.no_cache
+            || self.ask.directives.no_store
+            || self.shared.not_shareable.is_remembered(key, now)
+    }
+
+    /// Streams the origin's answer to this client and stores nothing.
+    async fn pass(self) -> Result<Response<Body>, Failure> {
+        match pass::exchange(self.shared, &self.ask, Body::Empty).await {
+            Ok((response, took)) => {
+                let mut told = self.told(CacheResult::Miss, CacheStatus::forwarded(self.why));
+                told.upstream = Some(took);
+                Ok(told.stamp(response))
+            }
+            Err(ProxyError::Origin(error)) => self.answer_failure(error),
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+
+    /// Joins the flight of this key, or leads it.
+    async fn fetch_coalesced(mut self, cacheable: &Cacheable) -> Result<Response<Body>, Failure> {
+        let mut secondary = self.expected_secondary(cacheable);
+        let wait = self.ask.site.config.coalescing.wait_timeout;
+        for _ in 0..JOINS_MAX {
+            let began = self.shared.invalidation.position();
+            let flight_key = (cacheable.key, secondary);
+            let joined = self.shared.flights.join(flight_key, began, |flight| {
+                let (route, target) = (&cacheable.route.name, &cacheable.target);
+                let invalidation = &self.shared.invalidation;
+                !invalidation.overtook(&flight.began, route, target)
+            });
+            let follow = match joined {
+                Joined::Lead(lead) => {
+                    let fetch = Fetch {
+                        shared: Arc::clone(self.shared),
+                        ask: Arc::clone(&self.ask),
+                        candidate: self.validatable_candidate(),
+                        began,
+                        lead: Some(lead),
+                        may_use_redis: true,
+                    };
+                    return self.await_own(fetch).await;
+                }
+                Joined::Follow(follow) => follow,
+            };
+            let Ok(landed) = tokio::time::timeout(wait, follow.landing()).await else {
+                return self.fetch_alone().await;
+            };
+            match landed {
+                Err(GivenUp) => {}
+                Ok(Landing::NotShareable) => return self.fetch_alone().await,
+                Ok(Landing::Failed(error)) => return self.answer_failure(error),
+                Ok(Landing::Reusable(entry, source)) => {
+                    let head = &entry.response.head;
+                    if head.vary.select(&self.ask.fields) == head.secondary {
+                        return self.answer_landed(entry, source, true).await;
+                    }
+                    secondary = head.vary.select(&self.ask.fields);
+                    self.why = Forwarded::VaryMiss;
+                }
+                Ok(Landing::Filling(filling)) => {
+                    let head = &filling.head;
+                    let selected = head.vary.select(&self.ask.fields);
+                    if selected != head.secondary {
+                        secondary = selected;
+                        self.why = Forwarded::VaryMiss;
+                        continue;
+                    }
+                    match self.follow_filling(&filling) {
+                        Some(response) => return Ok(response),
+                        None => return self.fetch_alone().await,
+                    }
+                }
+            }
+        }
+        self.fetch_alone().await
+    }
+
+    /// Asks the origin whatever others do; what comes may still be stored.
+    async fn fetch_alone(self) -> Result<Response<Body>, Failure> {
+        let fetch = Fetch {
+            shared: Arc::clone(self.shared),
+            ask: Arc::clone(&self.ask),
+            candidate: self.validatable_candidate(),
+            began: self.shared.invalidation.position(),
+            lead: None,
+            may_use_redis: false,
+        };
+        self.await_own(fetch).await
+    }
+
+    async fn await_own(self, fetch: Fetch) -> Result<Response<Body>, Failure> {
+        match fetch.start().await {
+            Ok(First::Landed(Landing::Reusable(entry, source))) => {
+                self.answer_landed(entry, source, false).await
+            }
+            Ok(First::Landed(Landing::Failed(error))) => self.answer_failure(error),
+            Ok(First::Filling {
+                head,
+                filling,
+                reader,
+            }) => {
+                let mut told = self.told(
+                    CacheResult::Miss,
+                    CacheStatus {
+                        is_stored: true,
+                        ..CacheStatus::forwarded(self.why)
+                    },
+                );
+                told.upstream = Some(filling.head.fetch_cost);
+                let body = Body::Shared(reader);
+                Ok(told.stamp(reply::fetched(&self.ask, &filling, *head, body)))
+            }
+            Ok(First::Own(answer, refusal)) => {
+                let mut told = self.told(
+                    CacheResult::Miss,
+                    CacheStatus {
+                        detail: Some(refusal.as_str()),
+                        ..CacheStatus::forwarded(self.why)
+                    },
+                );
+                told.upstream = Some(answer.took);
+                Ok(told.stamp(pass::into_response(&self.ask, *answer)))
+            }
+            // What a fetch lands for followers only, and a fetch that died.
+            Ok(First::Landed(Landing::NotShareable | Landing::Filling(_))) | Err(_) => {
+                self.pass().await
+            }
+        }
+    }
+
+    /// Answers with a stored response that a fetch came back with.
+    async fn answer_landed(
+        self,
+        entry: Arc<Entry>,
+        source: Source,
+        is_collapsed: bool,
+    ) -> Result<Response<Body>, Failure> {
+        let ask = &self.ask;
+        match source {
+            Source::Validated => {
+                let status = CacheStatus {
+                    forward_status: Some(http::StatusCode::NOT_MODIFIED),
+                    is_stored: true,
+                    is_collapsed,
+                    ..CacheStatus::forwarded(self.why)
+                };
+                let answer = reply::from_store(ask, &entry, CacheResult::Revalidated, status);
+                Ok(answer)
+            }
+            Source::OriginError(failed) => {
+                let status = CacheStatus {
+                    forward_status: Some(failed),
+                    is_collapsed,
+                    ..CacheStatus::forwarded(self.why)
+                };
+                Ok(reply::from_store(ask, &entry, CacheResult::Stale, status))
+            }
+            Source::Redis => match assess(self.shared, ask, &entry) {
+                Reuse::Fresh => Ok(reply::from_store(ask, &entry, CacheResult::Hit, hit())),
+                Reuse::Stale { validate } => {
+                    if let (true, Ok(cacheable)) = (validate, ask.cacheable()) {
+                        self.validate_in_background(cacheable, &entry);
+                    }
+                    Ok(reply::from_store(ask, &entry, CacheResult::Stale, hit()))
+                }
+                Reuse::Validate(_) => {
+                    let insisting = Read {
+                        candidate: Some(entry),
+                        ..self
+                    };
+                    Box::pin(insisting.fetch_alone()).await
+                }
+            },
+        }
+    }
+
+    /// Streams somebody else's fetch; `None` where it is too late to.
+    fn follow_filling(&self, filling: &Filling) -> Option<Response<Body>> {
+        let body = Body::Shared(filling.spring.reader()?);
+        let status = CacheStatus {
+            is_stored: true,
+            is_collapsed: true,
+            ..CacheStatus::forwarded(self.why)
+        };
+        let told = self.told(CacheResult::Miss, status);
+        Some(told.stamp(reply::followed(&self.ask, filling, body)))
+    }
+
+    /// The origin failed: what is stored answers, where it may.
+    fn answer_failure(self, error: OriginError) -> Result<Response<Body>, Failure> {
+        if let Some(entry) = &self.candidate {
+            let head = &entry.response.head;
+            let age = head.current_age(self.shared.clock.now());
+            if reuse::may_answer_on_error(&head.freshness, age, &self.ask.directives) {
+                tracing::debug!(%error, "a stored response bridges the origin's failure");
+                let status = CacheStatus {
+                    detail: Some(error.kind.as_str()),
+                    ..CacheStatus::forwarded(self.why)
+                };
+                let ask = &self.ask;
+                return Ok(reply::from_store(ask, entry, CacheResult::Stale, status));
+            }
+        }
+        Err(self.fail(error.into()))
+    }
+
+    fn validate_in_background(&self, cacheable: &Cacheable, entry: &Arc<Entry>) {
+        let began = self.shared.invalidation.position();
+        let flight_key = (cacheable.key, entry.response.head.secondary);
+        let joined = self.shared.flights.join(flight_key, began, |_| true);
+        if let Joined::Lead(lead) = joined {
+            let fetch = Fetch {
+                shared: Arc::clone(self.shared),
+                ask: Arc::clone(&self.ask),
+                candidate: Some(Arc::clone(entry)).filter(|entry| has_validators(entry)),
+                began,
+                lead: Some(lead),
+                may_use_redis: true,
+            };
+            // Nobody waits for it.
+            drop(fetch.start());
+        }
+    }
+
+    /// What the request is expected to select, so that requests for different
+    /// variants do not wait for each other.
+    fn expected_secondary(&self, cacheable: &Cacheable) -> SecondaryKey {
+        if let Some(candidate) = &self.candidate {
+            return candidate.response.head.secondary;
+        }
+        let memory = &self.shared.store.memory;
+        memory
+            .vary_names(&cacheable.cache, &cacheable.key)
+            .map(|names| names.select(&self.ask.fields))
+            .unwrap_or_default()
+    }
+
+    fn validatable_candidate(&self) -> Option<Arc<Entry>> {
+        self.candidate.clone().filter(|entry| has_validators(entry))
+    }
+
+    fn told(&self, cache: CacheResult, status: CacheStatus) -> Told {
+        self.ask.told(cache, status)
+    }
+
+    fn fail(&self, error: ProxyError) -> Failure {
+        Failure {
+            error,
+            told: Box::new(self.told(CacheResult::Miss, CacheStatus::forwarded(self.why))),
+        }
+    }
+}
+
+fn has_validators(entry: &Entry) -> bool {
+    entry.response.head.validators.any()
+}

@@ -1,0 +1,119 @@
+//! Answers made of what is, or is about to be, stored.
+
+use http::header::{
+    AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_LOCATION, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY,
+    VIA,
+};
+use http::response::Parts;
+use http::{HeaderMap, HeaderName, Response, StatusCode};
+
+use super::ask::Ask;
+use super::fill::Filling;
+use super::told::{Ages, CacheStatus};
+use crate::message::Body;
+use crate::semantics::outcome::CacheResult;
+use crate::semantics::stored::StoredHead;
+use crate::store::memory::Entry;
+
+/// Fields of a `304` (RFC 9110 §15.4.5), and those that say which way it came.
+const OF_NOT_MODIFIED: [HeaderName; 8] = [
+    CACHE_CONTROL,
+    CONTENT_LOCATION,
+    DATE,
+    ETAG,
+    EXPIRES,
+    LAST_MODIFIED,
+    VARY,
+    VIA,
+];
+
+/// An answer from the store, stamped: to a GET, a HEAD, or a condition.
+pub(super) fn from_store(
+    ask: &Ask,
+    entry: &Entry,
+    cache: CacheResult,
+    status: CacheStatus,
+) -> Response<Body> {
+    let stored = &entry.response;
+    let head = &stored.head;
+    let now = ask.now.max(head.response_time);
+    let age = head.current_age(now);
+    let mut told = ask.told(
+        cache,
+        CacheStatus {
+            ttl: Some(seconds_left(head, age)),
+            ..status
+        },
+    );
+    told.ages = Some(Ages {
+        current: age,
+        since_validated: head.resident_time(now),
+    });
+    let response = if is_not_modified(ask, head) {
+        not_modified(&head.fields)
+    } else {
+        let body = if ask.is_head() {
+            Body::Empty
+        } else {
+            Body::full(stored.body.clone())
+        };
+        assemble(head.status, head.fields.clone(), body)
+    };
+    told.stamp(response)
+}
+
+/// The answer to the client whose request brought it: all that the origin
+/// said to it.
+pub(super) fn fetched(ask: &Ask, filling: &Filling, head: Parts, body: Body) -> Response<Body> {
+    if is_not_modified(ask, &filling.head) {
+        return not_modified(&head.headers);
+    }
+    assemble(head.status, head.headers, body)
+}
+
+/// The answer to a client that waited for another's request: what will be
+/// stored of it, and no more.
+pub(super) fn followed(ask: &Ask, filling: &Filling, body: Body) -> Response<Body> {
+    let head = &filling.head;
+    let mut response = if is_not_modified(ask, head) {
+        not_modified(&head.fields)
+    } else {
+        assemble(head.status, head.fields.clone(), body)
+    };
+    let age = head.current_age(head.response_time).as_secs();
+    if age > 0 {
+        response.headers_mut().insert(AGE, age.into());
+    }
+    response
+}
+
+fn is_not_modified(ask: &Ask, head: &StoredHead) -> bool {
+    head.status == StatusCode::OK && head.validators.satisfy(&ask.fields)
+}
+
+fn not_modified(stored: &HeaderMap) -> Response<Body> {
+    let mut fields = HeaderMap::new();
+    for (name, value) in stored {
+        if OF_NOT_MODIFIED.contains(name) {
+            fields.append(name, value.clone());
+        }
+    }
+    assemble(StatusCode::NOT_MODIFIED, fields, Body::Empty)
+}
+
+fn assemble(status: StatusCode, fields: HeaderMap, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = fields;
+    if status == StatusCode::NO_CONTENT {
+        response.headers_mut().remove(CONTENT_LENGTH);
+    }
+    response
+}
+
+/// Freshness left, negative where it is over (RFC 9211 §2.4).
+fn seconds_left(head: &StoredHead, age: std::time::Duration) -> i64 {
+    let lifetime = i64::try_from(head.freshness.lifetime.as_secs()).unwrap_or(i64::MAX);
+    let age = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+    lifetime.saturating_sub(age)
+}

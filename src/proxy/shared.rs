@@ -1,0 +1,169 @@
+//! What all data threads share: the stores, the bans, the figures, and the
+//! configuration in force.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::fetch::Landing;
+use super::flight::Flights;
+use super::remember::{FillingBudget, NotShareable};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::drain::Drain;
+use crate::invalidation::Invalidation;
+use crate::invalidation::rules::Rules;
+use crate::origin::client::{OriginClient, TrustError};
+use crate::route::{RouteConflict, RouteTable};
+use crate::semantics::key::CacheKey;
+use crate::semantics::vary::SecondaryKey;
+use crate::store::Store;
+use crate::store::memory::{Bounds, RouteCache};
+use crate::telemetry::Telemetry;
+
+/// What a flight is for: a key, and what the request selects of it.
+pub(super) type FlightKey = (CacheKey, SecondaryKey);
+
+/// Shared by all data threads and the control thread.
+#[derive(Debug)]
+pub struct Shared {
+    pub(super) site: ArcSwap<Site>,
+    pub(super) flights: Arc<Flights<FlightKey, Landing>>,
+    pub(super) not_shareable: NotShareable,
+    pub(super) filling: Arc<FillingBudget>,
+    /// The stored responses.
+    pub store: Store,
+    /// The bans, and the way to new ones.
+    pub invalidation: Arc<Invalidation>,
+    /// The figures.
+    pub telemetry: Arc<Telemetry>,
+    /// The time.
+    pub clock: Clock,
+    /// The orderly end.
+    pub drain: Drain,
+}
+
+/// A configuration, ready to serve.
+#[derive(Debug)]
+pub struct Site {
+    /// What was configured.
+    pub config: Config,
+    /// The routes.
+    pub routes: RouteTable,
+    /// Their caches, in the same order.
+    pub(super) caches: Vec<Arc<RouteCache>>,
+    pub(super) rules: Rules,
+    /// One for each data thread.
+    pub(super) origins: Vec<OriginClient>,
+}
+
+/// A configuration that cannot be put in force.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteError {
+    /// Two routes match the same paths.
+    #[error(transparent)]
+    Route(#[from] RouteConflict),
+    /// No certificates to trust.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+}
+
+impl Site {
+    /// Prepares a configuration. The clients of `before` go on where the
+    /// upstream is the same.
+    ///
+    /// # Errors
+    /// [`SiteError`] says what stands in the way; nothing has changed then.
+    pub fn prepare(
+        config: Config,
+        store: &Store,
+        telemetry: &Telemetry,
+        before: Option<&Self>,
+    ) -> Result<Self, SiteError> {
+        let routes = RouteTable::new(&config.routes, telemetry)?;
+        let same_upstream = before.filter(|before| {
+            before.config.upstream == config.upstream && before.config.origin == config.origin
+        });
+        let origins = match same_upstream {
+            Some(before) => before.origins.clone(),
+            None => (0..config.threads)
+                .map(|_| OriginClient::new(&config.upstream, &config.origin))
+                .collect::<Result<_, _>>()?,
+        };
+        let caches = routes
+            .routes()
+            .iter()
+            .map(|route| {
+                let counters = route.telemetry.counters();
+                store.memory.route(&route.name, route.entries_max, counters)
+            })
+            .collect();
+        Ok(Self {
+            rules: Rules::new(config.invalidation.default, config.invalidations.clone()),
+            config,
+            routes,
+            caches,
+            origins,
+        })
+    }
+}
+
+impl Shared {
+    /// Serves `config` from these stores.
+    ///
+    /// # Errors
+    /// [`SiteError`] where the configuration cannot be put in force.
+    pub fn new(
+        config: Config,
+        store: Store,
+        invalidation: Arc<Invalidation>,
+        telemetry: Arc<Telemetry>,
+        clock: Clock,
+        drain: Drain,
+    ) -> Result<Arc<Self>, SiteError> {
+        let not_shareable = NotShareable::new(&config.coalescing);
+        let filling = FillingBudget::new(config.memory.filling_bytes_max);
+        let site = Site::prepare(config, &store, &telemetry, None)?;
+        Ok(Arc::new(Self {
+            site: ArcSwap::from_pointee(site),
+            flights: Flights::new(),
+            not_shareable,
+            filling,
+            store,
+            invalidation,
+            telemetry,
+            clock,
+            drain,
+        }))
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn site(&self) -> Arc<Site> {
+        self.site.load_full()
+    }
+
+    /// Puts another configuration in force. Requests under way end under the
+    /// old one; what is stored under routes that did not change stays.
+    ///
+    /// # Errors
+    /// [`SiteError`]: the old configuration stays in force.
+    pub fn reload(&self, config: Config) -> Result<(), SiteError> {
+        let before = self.site();
+        let bounds = Bounds::of(&config.memory);
+        let site = Site::prepare(config, &self.store, &self.telemetry, Some(&before))?;
+        let site = Arc::new(site);
+        self.not_shareable.set_bounds(&site.config.coalescing);
+        self.filling.set_bound(site.config.memory.filling_bytes_max);
+        self.site.store(Arc::clone(&site));
+        self.store.memory.set_bounds(bounds);
+        let is_kept = |name: &str| {
+            site.routes
+                .routes()
+                .iter()
+                .any(|route| &*route.name == name)
+        };
+        self.store.memory.retain_routes(is_kept);
+        Ok(())
+    }
+}

@@ -1,0 +1,198 @@
+//! What every answer tells of itself: in its fields, and to telemetry.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::header::AGE;
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Uri};
+use http_body::Body as _;
+
+use crate::message::Body;
+use crate::message::fields::{PSEUDONYM, append_member};
+use crate::route::Route;
+use crate::semantics::outcome::CacheResult;
+use crate::telemetry::{ResponseServed, Telemetry};
+
+const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+const X_CACHE_AGE: HeaderName = HeaderName::from_static("x-cache-age");
+const X_PROCESS_TIME: HeaderName = HeaderName::from_static("x-process-time");
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// How a request was answered, for the one who asked and for the figures.
+#[derive(Debug)]
+pub struct Told {
+    pub(super) telemetry: Arc<Telemetry>,
+    pub(super) route: Option<Arc<Route>>,
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) started: Instant,
+    pub(super) cache: CacheResult,
+    pub(super) status: CacheStatus,
+    /// Current age and time in the store, where the store answered.
+    pub(super) ages: Option<Ages>,
+    /// From request sent to the origin's head.
+    pub(super) upstream: Option<Duration>,
+}
+
+/// How old an answer from the store is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ages {
+    /// Current age (RFC 9111 §4.2.3), for `Age`.
+    pub(super) current: Duration,
+    /// Since it was generated or last validated, for `X-Cache-Age`.
+    pub(super) since_validated: Duration,
+}
+
+/// `Cache-Status` (RFC 9211): what we did and why. Never the key.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CacheStatus {
+    /// Why the origin was asked (§2.2); `None` is `hit`.
+    pub(super) forwarded: Option<Forwarded>,
+    /// What the origin answered, where that is not the status of the answer.
+    pub(super) forward_status: Option<StatusCode>,
+    /// Freshness left, in seconds; negative where it is over.
+    pub(super) ttl: Option<i64>,
+    /// The answer was stored.
+    pub(super) is_stored: bool,
+    /// One fetch answered several requests.
+    pub(super) is_collapsed: bool,
+    /// What else there is to say; a token.
+    pub(super) detail: Option<&'static str>,
+}
+
+/// Why a request went forward (RFC 9211 §2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Forwarded {
+    /// The route is not cached.
+    Bypass,
+    /// The method is not cached.
+    Method,
+    /// Nothing is stored.
+    UriMiss,
+    /// What is stored does not match the request's fields.
+    VaryMiss,
+    /// What is stored is stale.
+    Stale,
+    /// The request insists.
+    Request,
+}
+
+impl Forwarded {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bypass => "bypass",
+            Self::Method => "method",
+            Self::UriMiss => "uri-miss",
+            Self::VaryMiss => "vary-miss",
+            Self::Stale => "stale",
+            Self::Request => "request",
+        }
+    }
+}
+
+impl CacheStatus {
+    /// Went forward, for that reason.
+    pub(super) fn forwarded(why: Forwarded) -> Self {
+        Self {
+            forwarded: Some(why),
+            ..Self::default()
+        }
+    }
+
+    fn to_value(self) -> HeaderValue {
+        let mut text = String::with_capacity(48);
+        text.push_str(PSEUDONYM);
+        match self.forwarded {
+            None => text.push_str("; hit"),
+            Some(why) => {
+                text.push_str("; fwd=");
+                text.push_str(why.as_str());
+            }
+        }
+        // Writing to a string does not fail.
+        if let Some(status) = self.forward_status {
+            let _ = write!(text, "; fwd-status={}", status.as_u16());
+        }
+        if let Some(ttl) = self.ttl {
+            let _ = write!(text, "; ttl={ttl}");
+        }
+        if self.is_stored {
+            text.push_str("; stored");
+        }
+        if self.is_collapsed {
+            text.push_str("; collapsed");
+        }
+        if let Some(detail) = self.detail {
+            text.push_str("; detail=");
+            text.push_str(detail);
+        }
+        HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(PSEUDONYM))
+    }
+}
+
+impl Told {
+    /// Writes the fields that every answer has, and counts the answer. Called
+    /// once, last, for each.
+    #[must_use]
+    pub fn stamp(self, mut response: Response<Body>) -> Response<Body> {
+        let fields = response.headers_mut();
+        append_member(fields, CACHE_STATUS, self.status.to_value());
+        fields.insert(X_CACHE, HeaderValue::from_static(self.cache.as_str()));
+        match self.ages {
+            Some(ages) => {
+                fields.insert(AGE, ages.current.as_secs().into());
+                fields.insert(X_CACHE_AGE, ages.since_validated.as_secs().into());
+            }
+            None => {
+                fields.remove(X_CACHE_AGE);
+            }
+        }
+        let elapsed = self.started.elapsed();
+        fields.insert(X_PROCESS_TIME, milliseconds(elapsed));
+        self.telemetry.served(&ResponseServed {
+            route: self.route.as_ref().map(|route| &*route.telemetry),
+            method: &self.method,
+            path: self.uri.path(),
+            status: response.status(),
+            cache: self.cache,
+            elapsed,
+            upstream: self.upstream,
+            body_bytes: response.body().size_hint().exact(),
+        });
+        response
+    }
+}
+
+/// Milliseconds with three decimals.
+fn milliseconds(elapsed: Duration) -> HeaderValue {
+    let micros = elapsed.as_micros();
+    let text = format!("{}.{:03}", micros / 1_000, micros % 1_000);
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("0.000"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn milliseconds_have_three_decimals() {
+        assert_eq!(milliseconds(Duration::from_micros(7)), "0.007");
+        assert_eq!(milliseconds(Duration::from_micros(152_034)), "152.034");
+    }
+
+    #[test]
+    fn cache_status_says_what_happened() {
+        let hit = CacheStatus {
+            ttl: Some(30),
+            ..CacheStatus::default()
+        };
+        assert_eq!(hit.to_value(), "pannier; hit; ttl=30");
+        let miss = CacheStatus {
+            is_stored: true,
+            is_collapsed: true,
+            ..CacheStatus::forwarded(Forwarded::UriMiss)
+        };
+        assert_eq!(miss.to_value(), "pannier; fwd=uri-miss; stored; collapsed");
+    }
+}

@@ -1,0 +1,70 @@
+//! The life of a write.
+//!
+//! It is forwarded; where its answer shows success, or is lost, its bans are
+//! put in force, and only then is the client answered. The write outlives its
+//! client: one that hangs up does not keep the invalidation from happening.
+
+use std::sync::Arc;
+
+use http::Response;
+
+use super::ask::Ask;
+use super::failure::{Failure, ProxyError};
+use super::pass;
+use super::shared::Shared;
+use super::told::{CacheStatus, Forwarded};
+use crate::message::Body;
+use crate::origin::error::{OriginError, OriginErrorKind};
+use crate::semantics::outcome::CacheResult;
+use crate::semantics::target::RequestTarget;
+
+pub(super) async fn serve(
+    shared: &Arc<Shared>,
+    ask: Ask,
+    body: Body,
+) -> Result<Response<Body>, Failure> {
+    let status = CacheStatus::forwarded(Forwarded::Method);
+    let mut told = ask.told(CacheResult::Bypass, status);
+    let write = tokio::spawn(forward(Arc::clone(shared), ask, body));
+    let outcome = write.await.unwrap_or_else(|error| {
+        let lost = OriginError::new(OriginErrorKind::Reset, error);
+        Err(ProxyError::Origin(lost))
+    });
+    match outcome {
+        Ok((response, took)) => {
+            told.upstream = Some(took);
+            Ok(told.stamp(response))
+        }
+        Err(error) => Err(Failure {
+            error,
+            told: Box::new(told),
+        }),
+    }
+}
+
+async fn forward(
+    shared: Arc<Shared>,
+    ask: Ask,
+    body: Body,
+) -> Result<(Response<Body>, std::time::Duration), ProxyError> {
+    let outcome = pass::exchange(&shared, &ask, body).await;
+    let answer = match &outcome {
+        Ok((response, _)) => {
+            let status = response.status();
+            let is_success = status.is_success() || status.is_redirection();
+            is_success.then_some(Some(response.headers()))
+        }
+        // The answer is lost, but the write may have happened.
+        Err(ProxyError::Origin(error)) => error.may_have_happened().then_some(None),
+        Err(_) => None,
+    };
+    if let Some(answer) = answer {
+        let target = RequestTarget::of(ask.uri.path(), ask.uri.query());
+        let bans = ask
+            .site
+            .rules
+            .bans_of(&ask.method, &ask.host, &target, answer);
+        shared.invalidation.put_in_force(&bans).await;
+    }
+    outcome
+}
