@@ -17,19 +17,31 @@ async fn it_answers_by_method_and_path_and_counts() {
         .run()
         .await;
 
-    get(&origin, "/users/7").await.is("Ada").has("cache-control", "max-age=60");
+    get(&origin, "/users/7")
+        .await
+        .is("Ada")
+        .has("cache-control", "max-age=60");
     get(&origin, "/users/7?v=1").await.is("Ada");
     get(&origin, "/users/7?v=2").await.is("Ada 2");
     get(&origin, "/users/8").await.status(404);
-    ask(origin.address(), "HEAD", "/users/7").await.status(200).is("");
-    ask(origin.address(), "PUT", "/users/7").body("Eve").await.status(204);
+    ask(origin.address(), "HEAD", "/users/7")
+        .await
+        .status(200)
+        .is("");
+    ask(origin.address(), "PUT", "/users/7")
+        .body("Eve")
+        .await
+        .status(204);
 
     origin.was_asked("/users/7").times(3);
     origin.was_asked("/users/7?v=2").times(1);
     origin.was_sent("PUT", "/users/7").times(1);
     assert_eq!(origin.last_request("/users/7").body, b"Eve");
 
-    origin.now_answers("/users/7", by(|request| ok(request.field("host").to_owned())));
+    origin.now_answers(
+        "/users/7",
+        by(|request| ok(request.field("host").to_owned())),
+    );
     get(&origin, "/users/7").host("a.test").await.is("a.test");
 }
 
@@ -83,7 +95,10 @@ async fn it_fails_in_every_way_it_can() {
         .get("/raw", raw_reply("HTTP/1.0 200 OK\r\n\r\nold"))
         .get("/gone", hang_up())
         .get("/never", silence())
-        .get("/early", ok("late").early("HTTP/1.1 103 Early Hints\r\nLink: </a>"))
+        .get(
+            "/early",
+            ok("late").early("HTTP/1.1 103 Early Hints\r\nLink: </a>"),
+        )
         .run()
         .await;
 

@@ -93,11 +93,6 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// The status code.
-    pub(crate) fn status(&self) -> u16 {
-        self.response.status().as_u16()
-    }
-
     /// The next piece of the body; `None` at its end.
     ///
     /// # Panics
@@ -252,7 +247,10 @@ impl Answer {
     #[track_caller]
     pub(crate) fn has(&self, name: &str, value: &str) -> &Self {
         assert!(
-            self.headers.get_all(name).iter().any(|field| field == value),
+            self.headers
+                .get_all(name)
+                .iter()
+                .any(|field| field == value),
             "expected {name}: {value} in: {self}"
         );
         self
@@ -273,7 +271,11 @@ impl Answer {
     pub(crate) fn is_problem(&self, status: u16) -> &Self {
         self.status(status)
             .has("content-type", "application/problem+json");
-        assert_eq!(self.json()["status"], status, "the document's status: {self}");
+        assert_eq!(
+            self.json()["status"],
+            status,
+            "the document's status: {self}"
+        );
         self
     }
 }
@@ -282,7 +284,11 @@ impl std::fmt::Display for Answer {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(formatter, "answer to {}:\n{}", self.what, self.status)?;
         for (name, value) in &self.headers {
-            writeln!(formatter, "{name}: {}", value.to_str().unwrap_or("(not text)"))?;
+            writeln!(
+                formatter,
+                "{name}: {}",
+                value.to_str().unwrap_or("(not text)")
+            )?;
         }
         let shown = &self.body[..self.body.len().min(2_000)];
         write!(formatter, "\n{}", String::from_utf8_lossy(shown))

@@ -203,20 +203,24 @@ impl Origin {
 
     /// Waits until so many bytes of the body of a request for `path` arrived.
     pub(crate) async fn has_received(&self, path: &str, bytes: usize) {
-        eventually(&format!("{bytes} bytes of {path} at the origin"), async || {
-            let received = self.shared.received.lock();
-            let last = received.iter().rev().find(|request| request.is_for(path));
-            last.filter(|request| request.body.len() >= bytes)
-                .map(|_| ())
-        })
+        eventually(
+            &format!("{bytes} bytes of {path} at the origin"),
+            async || {
+                let received = self.shared.received.lock();
+                let last = received.iter().rev().find(|request| request.is_for(path));
+                last.filter(|request| request.body.len() >= bytes)
+                    .map(|_| ())
+            },
+        )
         .await;
     }
 
     /// Waits until it was asked to GET `path` so often.
     pub(crate) async fn is_asked(&self, path: &str, times: usize) {
-        eventually(&format!("request {times} for {path} at the origin"), async || {
-            (self.was_asked(path).times >= times).then_some(())
-        })
+        eventually(
+            &format!("request {times} for {path} at the origin"),
+            async || (self.was_asked(path).times >= times).then_some(()),
+        )
         .await;
     }
 

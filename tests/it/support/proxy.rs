@@ -92,7 +92,11 @@ impl Builder {
             self.upstream, self.admin, self.redis, self.tables
         );
         for route in &self.routes {
-            let _ = writeln!(text, "[[routes]]\npath = \"{}\"\n{}", route.path, route.lines);
+            let _ = writeln!(
+                text,
+                "[[routes]]\npath = \"{}\"\n{}",
+                route.path, route.lines
+            );
             if !route.key.is_empty() {
                 let _ = writeln!(text, "[routes.key]\n{}", route.key);
             }
@@ -353,6 +357,16 @@ impl Proxy {
         value
             .as_u64()
             .unwrap_or_else(|| panic!("no {figure} of {route} in {stats:#}"))
+    }
+
+    /// The value of a sample in `/metrics`, by its name and labels as written
+    /// there; zero where it is absent.
+    pub(crate) async fn metric(&self, sample: &str) -> f64 {
+        let metrics = self.admin_get("/metrics").await.text();
+        let value = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.trim().parse().expect("a number"))
     }
 
     /// Writes another configuration to the file. Takes effect with [`Self::hup`].

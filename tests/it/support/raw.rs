@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use bytes::Bytes;
 use tokio::net::TcpStream;
 
 use super::wire::{Head, Wire};
@@ -42,17 +41,13 @@ impl Raw {
     pub(crate) async fn answer(&mut self) -> (Head, String) {
         let head = self.head().await.expect("an answer");
         let mut body = Vec::new();
-        let read = self.wire.body(&head, |piece| body.extend_from_slice(&piece));
+        let read = self
+            .wire
+            .body(&head, |piece| body.extend_from_slice(&piece));
         within("the body of an answer", read)
             .await
             .expect("a whole body");
         (head, String::from_utf8_lossy(&body).into_owned())
-    }
-
-    /// What has arrived, at least one byte; empty where the peer closed.
-    pub(crate) async fn some(&mut self) -> Bytes {
-        let some = within("bytes", self.wire.some()).await;
-        some.unwrap_or_default()
     }
 
     /// Everything until the peer closes.

@@ -127,15 +127,6 @@ impl Wire {
         self.buffer.split().freeze()
     }
 
-    /// What has arrived and was not used yet, at least one byte; empty where
-    /// the peer closed.
-    pub(crate) async fn some(&mut self) -> io::Result<Bytes> {
-        if self.buffer.is_empty() {
-            self.fill().await?;
-        }
-        Ok(self.buffer.split().freeze())
-    }
-
     /// Waits until the peer closes.
     pub(crate) async fn closed(&mut self) {
         while self.fill().await.unwrap_or(false) {}
