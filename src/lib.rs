@@ -13,11 +13,12 @@
 //! | 4 | `telemetry` | what is counted and timed |
 //! | 3 | `config` | what `proxy.toml` means |
 //! | 2 | `semantics` | RFC 9110 and RFC 9111, pure |
-//! | 1 | `message` | bodies and fields |
-//! | 0 | `pattern`, `percent`, `clock` | path patterns, escapes; time |
+//! | 1 | `message`, `pattern` | bodies and fields; path patterns |
+//! | 0 | `percent`, `clock` | escapes; time |
 
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod invalidation;
 pub mod message;
 pub mod origin;

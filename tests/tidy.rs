@@ -28,7 +28,10 @@ struct File {
 impl File {
     /// Lines with their numbers, from 1.
     fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.text.lines().enumerate().map(|(at, line)| (at + 1, line))
+        self.text
+            .lines()
+            .enumerate()
+            .map(|(at, line)| (at + 1, line))
     }
 }
 
@@ -98,11 +101,16 @@ fn levels() -> Vec<Vec<String>> {
         .filter(|row| row.len() == 3 && row[1].starts_with('`'))
         .map(|row| {
             let names = row[1].split(',');
-            names.map(|name| name.trim().trim_matches('`').to_owned()).collect()
+            names
+                .map(|name| name.trim().trim_matches('`').to_owned())
+                .collect()
         })
         .collect();
     levels.reverse();
-    assert!(levels.len() > 3, "the table of levels in src/lib.rs is gone");
+    assert!(
+        levels.len() > 3,
+        "the table of levels in src/lib.rs is gone"
+    );
     levels
 }
 
@@ -125,7 +133,8 @@ fn imports(file: &File) -> Vec<(usize, String)> {
             rest = group(rest, &mut open, number, &mut found);
         }
         while let Some(at) = rest.find("crate::") {
-            let is_own_word = !rest[..at].ends_with(|before: char| before.is_alphanumeric());
+            let is_word = |before: char| before.is_alphanumeric() || before == '_';
+            let is_own_word = !rest[..at].ends_with(is_word);
             rest = &rest[at + "crate::".len()..];
             if let Some(inside) = rest.strip_prefix('{') {
                 open = 1;
@@ -214,12 +223,18 @@ fn the_table_of_levels_and_the_modules_agree() {
         .filter_map(|(_, line)| line.strip_prefix("pub mod ")?.strip_suffix(';'))
         .collect();
     let listed = levels().concat();
-    let missing = declared.iter().filter(|name| !listed.iter().any(|one| one == *name));
-    let dead = listed.iter().filter(|name| !declared.contains(&name.as_str()));
+    let missing = declared
+        .iter()
+        .filter(|name| !listed.iter().any(|one| one == *name));
+    let dead = listed
+        .iter()
+        .filter(|name| !declared.contains(&name.as_str()));
     let mut complaints: Vec<_> = missing
         .map(|name| format!("src/lib.rs: `{name}` is in no row of the table; give it a level"))
         .collect();
-    complaints.extend(dead.map(|name| format!("src/lib.rs: the table lists `{name}`, which is no module")));
+    complaints.extend(
+        dead.map(|name| format!("src/lib.rs: the table lists `{name}`, which is no module")),
+    );
     none(&complaints);
 }
 
@@ -246,7 +261,9 @@ fn a_file_stays_short_or_says_why_not() {
     }
     for (name, _) in LONG_FILES {
         if !files.iter().any(|file| file.name == name) {
-            complaints.push(format!("tests/tidy.rs: LONG_FILES lists {name}, which is gone"));
+            complaints.push(format!(
+                "tests/tidy.rs: LONG_FILES lists {name}, which is gone"
+            ));
         }
     }
     none(&complaints);
