@@ -5,7 +5,8 @@
 //!
 //! | level | modules | what they are |
 //! |---|---|---|
-//! | 9 | `cli`, `app`, `demo` | what runs, and in which order it stops |
+//! | 10 | `app` | what runs, and in which order it stops |
+//! | 9 | `cli`, `demo` | commands of the client; what `pannier demo` shows |
 //! | 8 | `server`, `admin` | the listeners: data plane, control plane |
 //! | 7 | `proxy` | the life of a request |
 //! | 6 | `store`, `origin`, `invalidation`, `route` | siblings, strangers to each other |
@@ -13,11 +14,12 @@
 //! | 4 | `telemetry` | what is counted and timed |
 //! | 3 | `config` | what `proxy.toml` means |
 //! | 2 | `semantics` | RFC 9110 and RFC 9111, pure |
-//! | 1 | `message` | bodies and fields |
-//! | 0 | `pattern`, `percent`, `clock`, `drain` | path patterns, escapes; time; the orderly end |
+//! | 1 | `message`, `pattern` | bodies and fields; path patterns |
+//! | 0 | `percent`, `clock`, `drain` | escapes; time; the orderly end |
 
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod drain;
 pub mod invalidation;
 pub mod message;

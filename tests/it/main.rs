@@ -1,0 +1,20 @@
+//! Pannier from the outside: the real program between a scripted origin and
+//! real clients. Each test is a story; its name is the claim.
+//!
+//! One binary, so that it links once. The language the stories are told in is
+//! in [`support`].
+
+mod bad_input;
+mod coalescing;
+mod command_line;
+mod first_hit;
+mod invalidation;
+mod lifecycle;
+mod metrics;
+mod redis;
+mod reuse;
+mod scripted_origin;
+mod security;
+mod streaming;
+mod support;
+mod upstreams;

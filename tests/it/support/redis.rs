@@ -1,0 +1,125 @@
+//! A real `redis-server` on a port of its own, without persistence.
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::Stdio;
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{FromRedisValue, RedisResult};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use super::proxy::signal;
+use super::{eventually, within};
+
+/// A Redis that runs, unless a test says otherwise.
+pub(crate) struct Redis {
+    address: SocketAddr,
+    folder: TempDir,
+    server: Option<Child>,
+}
+
+/// A Redis that is not started yet; its address is already known.
+pub(crate) fn not_started() -> Redis {
+    let port = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    Redis {
+        address: port.local_addr().expect("a bound address"),
+        folder: TempDir::new().expect("a temporary folder"),
+        server: None,
+    }
+}
+
+/// Starts a Redis.
+pub(crate) async fn start() -> Redis {
+    let mut redis = not_started();
+    redis.restart().await;
+    redis
+}
+
+impl Redis {
+    /// What `url` in `[redis]` says to reach it.
+    pub(crate) fn url(&self) -> String {
+        format!("redis://{}", self.address)
+    }
+
+    /// Starts it where it was, empty, and waits until it answers.
+    pub(crate) async fn restart(&mut self) {
+        self.kill().await;
+        let server = Command::new("redis-server")
+            .args(["--port", &self.address.port().to_string()])
+            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .arg("--dir")
+            .arg(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("redis-server is installed (scripts/test installs it)");
+        self.server = Some(server);
+        eventually("redis-server to answer", async || {
+            self.try_command::<String>(&["PING"]).await.ok()
+        })
+        .await;
+    }
+
+    /// Kills it: connections break, new ones are refused.
+    pub(crate) async fn kill(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            within("redis-server to die", server.kill())
+                .await
+                .expect("a child can be killed");
+        }
+    }
+
+    /// Stops the process (SIGSTOP): connections stand, nothing answers.
+    pub(crate) async fn stop(&self) {
+        signal(self.process(), "STOP").await;
+    }
+
+    /// Lets it run on (SIGCONT).
+    pub(crate) async fn resume(&self) {
+        signal(self.process(), "CONT").await;
+    }
+
+    /// Forgets everything.
+    pub(crate) async fn flush(&self) {
+        self.command::<()>(&["FLUSHALL"]).await;
+    }
+
+    /// Runs a command.
+    ///
+    /// # Panics
+    /// Where Redis does not do it.
+    pub(crate) async fn command<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        let done = within(&format!("Redis to do {words:?}"), self.try_command(words)).await;
+        done.unwrap_or_else(|error| panic!("Redis on {words:?}: {error}"))
+    }
+
+    /// Every key of type string: the stored responses.
+    pub(crate) async fn strings(&self) -> Vec<String> {
+        let keys: Vec<String> = self.command(&["KEYS", "*"]).await;
+        let mut strings = Vec::new();
+        for key in keys {
+            if self.command::<String>(&["TYPE", &key]).await == "string" {
+                strings.push(key);
+            }
+        }
+        strings
+    }
+
+    async fn try_command<T: FromRedisValue>(&self, words: &[&str]) -> RedisResult<T> {
+        let client = ::redis::Client::open(self.url())?;
+        let mut connection: MultiplexedConnection =
+            client.get_multiplexed_async_connection().await?;
+        let (name, arguments) = words.split_first().expect("a command has a name");
+        ::redis::cmd(name)
+            .arg(arguments)
+            .query_async(&mut connection)
+            .await
+    }
+
+    fn process(&self) -> u32 {
+        let server = self.server.as_ref().expect("a Redis that runs");
+        server.id().expect("a Redis that was not killed")
+    }
+}

@@ -1,0 +1,97 @@
+//! Every kind of origin, and origins in trouble.
+
+use super::support::origin;
+use super::support::{Bypass, Hit, Miss, ok, proxy, silence, tls};
+
+#[tokio::test]
+async fn an_origin_on_a_unix_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let origin = origin::new()
+        .get("/x", ok("x").max_age(60))
+        .unix(folder.path().join("app.sock"))
+        .run()
+        .await;
+    let proxy = proxy::new(&origin).run().await;
+    proxy.get("/x").await.is("x").was(Miss);
+    proxy.get("/x").await.is("x").was(Hit);
+    assert_eq!(origin.last_request("/x").field("host"), "pannier.test");
+}
+
+#[tokio::test]
+async fn an_origin_behind_tls_that_the_configuration_vouches_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = tls::localhost();
+    let ca_file = folder.path().join("ca.pem");
+    std::fs::write(&ca_file, &server.ca_pem).unwrap();
+    let origin = origin::new()
+        .get("/x", ok("x").max_age(60))
+        .tls(server.acceptor)
+        .run()
+        .await;
+
+    let trusting = proxy::new(&origin)
+        .toml(&format!("[origin]\nca_file = \"{}\"", ca_file.display()))
+        .run()
+        .await;
+    trusting.get("/x").await.is("x").was(Miss);
+    trusting.get("/x").await.is("x").was(Hit);
+
+    let wary = proxy::new(&origin).run().await;
+    wary.get("/x").await.is_problem(502);
+}
+
+#[tokio::test]
+async fn an_origin_that_is_down_is_a_bad_gateway_until_it_is_back() {
+    let mut origin = origin::new().get("/x", ok("x").max_age(60)).run().await;
+    let proxy = proxy::new(&origin).run().await;
+    origin.stop().await;
+    proxy.get("/x").await.is_problem(502).was(Miss);
+    proxy.post("/x", "body").await.is_problem(502).was(Bypass);
+    origin.start().await;
+    proxy.get("/x").await.is("x").was(Miss);
+    proxy.get("/x").await.is("x").was(Hit);
+}
+
+#[tokio::test]
+async fn an_origin_that_takes_too_long_is_a_gateway_timeout() {
+    let origin = origin::new().get("/x", silence()).run().await;
+    let proxy = proxy::new(&origin)
+        .toml("[origin]\nresponse_timeout = \"200ms\"")
+        .run()
+        .await;
+    proxy.get("/x").await.is_problem(504);
+    origin.now_answers("/x", ok("x").max_age(60));
+    proxy.get("/x").await.is("x").was(Miss);
+}
+
+#[tokio::test]
+async fn a_connection_the_origin_closed_between_requests_costs_no_request() {
+    let mut origin = origin::new().get("/x", ok("x")).run().await;
+    let proxy = proxy::new(&origin).run().await;
+    proxy.get("/x").await.is("x");
+    origin.stop().await;
+    origin.start().await;
+    for _ in 0..5 {
+        proxy.get("/x").await.status(200).is("x");
+    }
+}
+
+#[tokio::test]
+async fn the_method_target_and_fields_reach_the_origin_as_they_were_sent() {
+    let origin = origin::new().run().await;
+    let proxy = proxy::new(&origin).run().await;
+    let target = "/a%20b/%C3%A4?q=%2F&empty=&x";
+    let request = proxy.request("PATCH", target).header("x-own", "kept");
+    request
+        .header("cookie", "a=1; b=2")
+        .body("{}")
+        .await
+        .status(204);
+    let seen = origin.last_request("/a%20b/%C3%A4");
+    assert_eq!(seen.method(), "PATCH");
+    assert_eq!(seen.target(), target);
+    assert_eq!(seen.field("x-own"), "kept");
+    assert_eq!(seen.field("cookie"), "a=1; b=2");
+    assert!(seen.field("via").contains("pannier"), "{seen:?}");
+    assert_eq!(seen.body, b"{}");
+}
