@@ -17,6 +17,7 @@
 //! | 1 | `message`, `pattern` | bodies and fields; path patterns |
 //! | 0 | `percent`, `clock`, `drain` | escapes; time; the orderly end |
 
+pub mod admin;
 pub mod clock;
 pub mod config;
 pub mod demo;

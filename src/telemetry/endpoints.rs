@@ -280,6 +280,20 @@ impl Endpoints {
         counted.iter().map(|endpoint| endpoint.figures()).collect()
     }
 
+    /// Requests since the last reset, and those of them answered with 5xx.
+    #[must_use]
+    pub fn totals(&self) -> (u64, u64) {
+        let errors = |endpoint: &Endpoint| endpoint.errors.load(Ordering::Relaxed);
+        let mut totals = (self.other.count(), errors(&self.other));
+        for template in &self.templates {
+            for endpoint in template.made() {
+                totals.0 += endpoint.count();
+                totals.1 += errors(endpoint);
+            }
+        }
+        totals
+    }
+
     /// The figures of one endpoint, if it counted a request.
     #[must_use]
     pub fn figures_of(&self, method: MethodLabel, template: &str) -> Option<EndpointFigures> {
@@ -405,6 +419,7 @@ mod tests {
         let figures = endpoints.figures();
         let total: u64 = figures.iter().map(|endpoint| endpoint.count).sum();
         assert_eq!((figures.len(), total), (3, 4 * EACH));
+        assert_eq!(endpoints.totals(), (4 * EACH, 0));
         for endpoint in figures {
             assert_eq!(endpoint.latency.count, endpoint.count);
             assert_eq!(endpoint.answered(CacheResult::Hit), endpoint.count);

@@ -29,6 +29,7 @@ pub mod template;
 
 use self::counters::{Counter, Gauge, RedisCounters};
 use self::endpoints::{Endpoints, Sample};
+use self::histogram::Latencies;
 use self::labels::MethodLabel;
 use self::rate::Rate;
 pub use self::route::RouteTelemetry;
@@ -48,6 +49,7 @@ pub struct Telemetry {
     in_flight: Arc<Gauge>,
     rate: Rate,
     body_bytes: Counter,
+    upstream: Latencies,
 }
 
 /// A response whose head was just written.
@@ -145,6 +147,7 @@ impl Telemetry {
             in_flight: Arc::default(),
             rate: Rate::default(),
             body_bytes: Counter::default(),
+            upstream: Latencies::default(),
         }
     }
 
@@ -216,6 +219,9 @@ impl Telemetry {
                 .record(&sample),
         }
         self.rate.record(now);
+        if let Some(upstream) = event.upstream {
+            self.upstream.record(upstream);
+        }
         if let Some(bytes) = event.body_bytes {
             self.body_bytes.add(bytes);
         }
@@ -262,6 +268,18 @@ impl Telemetry {
     #[must_use]
     pub fn endpoints(&self) -> &Endpoints {
         &self.endpoints
+    }
+
+    /// What the origin took, over all endpoints, since the last reset.
+    #[must_use]
+    pub fn upstream(&self) -> &Latencies {
+        &self.upstream
+    }
+
+    /// Sets what `/performance` shows to zero. Prometheus' counters go on.
+    pub fn reset_performance(&self) {
+        self.endpoints.reset();
+        self.upstream.reset();
     }
 
     /// What happens on the way to and from Redis: to write to, and as

@@ -1,0 +1,173 @@
+//! What could raise a hit rate: rules over figures, in sentences.
+//!
+//! A rule speaks only where enough happened to judge; an operator who follows
+//! it changes one named option.
+
+use super::shapes::{CacheDocument, CacheFigures, RedisDocument};
+
+/// Fewer requests say nothing about a rate.
+const REQUESTS_MIN: u64 = 100;
+/// Below it a hit rate is called low.
+const LOW_HIT_RATE_PERCENT: f64 = 50.0;
+/// Above it memory is called full.
+const FULL_PERCENT: f64 = 90.0;
+
+/// For one route.
+pub(super) fn of_route(cache: &CacheFigures) -> Vec<String> {
+    let mut advice = Vec::new();
+    if cache.total_requests < REQUESTS_MIN {
+        return advice;
+    }
+    let is_never_stored = cache.sets == 0 && cache.size == 0 && cache.hits == 0;
+    let is_low = cache.hit_rate_percent < LOW_HIT_RATE_PERCENT;
+    if is_never_stored {
+        advice.push(
+            "no response was ever stored: the `Cache-Status` field of a response says why; \
+             `ttl` and `ignore_headers` of the route decide what is stored"
+                .to_owned(),
+        );
+        return advice;
+    }
+    if cache.evictions * 5 > cache.sets {
+        let bound = if cache.max_size > 0 {
+            "`entries_max` of the route"
+        } else {
+            "`memory.bytes_max`"
+        };
+        advice.push(format!(
+            "more than a fifth of what was stored was evicted to make room: raise {bound}"
+        ));
+    }
+    if is_low && cache.invalidations * 2 > cache.sets {
+        advice.push(
+            "more than half of what was stored was invalidated: narrow the `purge` patterns of \
+             `[[invalidations]]`, or set `invalidation.default` to \"rfc\""
+                .to_owned(),
+        );
+    }
+    if is_low && cache.expirations * 2 > cache.sets {
+        advice.push(
+            "more than half of what was stored expired: raise `ttl` or \
+             `stale_while_revalidate` of the route"
+                .to_owned(),
+        );
+    }
+    if is_low && advice.is_empty() {
+        advice.push(
+            "responses are stored and seldom asked for again: leave query parameters and \
+             headers that do not change the response out of `[routes.key]`"
+                .to_owned(),
+        );
+    }
+    advice
+}
+
+/// For the whole.
+pub(super) fn of_all(document: &CacheDocument) -> Vec<String> {
+    let mut advice = Vec::new();
+    let summary = &document.summary;
+    let full = super::shapes::percent(summary.bytes, summary.max_bytes, 0.0);
+    if full > FULL_PERCENT {
+        advice.push(format!(
+            "memory is {full:.0} % full: raise `memory.bytes_max`"
+        ));
+    }
+    if document.redis.configured {
+        advice.extend(of_redis(&document.redis));
+    }
+    advice
+}
+
+fn of_redis(redis: &RedisDocument) -> Vec<String> {
+    let mut advice = Vec::new();
+    let lookups = redis.hits + redis.misses + redis.timeouts + redis.errors;
+    if !redis.connected {
+        advice.push("Redis is not connected: every instance works from its own memory".to_owned());
+    }
+    if lookups >= REQUESTS_MIN && redis.timeouts * 20 > lookups {
+        advice.push(
+            "more than one lookup in twenty timed out: raise `redis.lookup_timeout`, or move \
+             Redis nearer"
+                .to_owned(),
+        );
+    }
+    if redis.stores_dropped > 0 {
+        advice.push(
+            "stores to Redis were dropped: raise `redis.queue_max` or `redis.queue_bytes_max`"
+                .to_owned(),
+        );
+    }
+    if redis.corrupt > 0 {
+        advice.push(
+            "records in Redis could not be read: give instances of different versions or \
+             programs a `redis.namespace` of their own"
+                .to_owned(),
+        );
+    }
+    advice
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache(hits: u64, misses: u64) -> CacheFigures {
+        let total_requests = hits + misses;
+        CacheFigures {
+            size: 1,
+            max_size: 10,
+            utilization_percent: 10.0,
+            bytes: 1,
+            hits,
+            misses,
+            hit_rate_percent: super::super::shapes::percent(hits, total_requests, 0.0),
+            sets: misses,
+            evictions: 0,
+            expirations: 0,
+            invalidations: 0,
+            total_requests,
+        }
+    }
+
+    #[test]
+    fn too_few_requests_are_not_judged() {
+        assert!(of_route(&cache(0, 99)).is_empty());
+    }
+
+    #[test]
+    fn a_good_rate_needs_no_advice() {
+        assert!(of_route(&cache(95, 5)).is_empty());
+    }
+
+    #[test]
+    fn each_cause_names_its_option() {
+        let evicted = CacheFigures {
+            evictions: 30,
+            ..cache(100, 100)
+        };
+        let expired = CacheFigures {
+            expirations: 190,
+            ..cache(10, 200)
+        };
+        let invalidated = CacheFigures {
+            invalidations: 190,
+            ..cache(10, 200)
+        };
+        let never = CacheFigures {
+            sets: 0,
+            size: 0,
+            ..cache(0, 200)
+        };
+        for (figures, option) in [
+            (evicted, "entries_max"),
+            (expired, "ttl"),
+            (invalidated, "invalidations"),
+            (never, "Cache-Status"),
+            (cache(10, 200), "routes.key"),
+        ] {
+            let advice = of_route(&figures);
+            assert_eq!(advice.len(), 1, "{advice:?}");
+            assert!(advice[0].contains(option), "{advice:?}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The control plane: what operators ask and command, over HTTP.
+//!
+//! [`serve`] runs on the control thread, apart from the data plane. Every path
+//! stands once, in [`table`]: the router and `/openapi.json` are made of it.
+//!
+//! Knows nothing of how responses are stored or invalidated: it asks
+//! [`Operations`]. Never looks at `X-Forwarded-For` or its kin: who may ask is
+//! decided by the token, or by being on this machine.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+
+mod advice;
+mod auth;
+mod cache;
+mod control;
+mod openapi;
+mod operations;
+mod parameters;
+mod performance;
+mod probes;
+mod problem;
+mod rfc3339;
+mod serve;
+mod shapes;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use self::auth::Guard;
+pub use self::control::Control;
+pub use self::operations::{
+    Bounds, InvalidateRequest, Invalidated, OperationError, Operations, RedisBounds, RouteFigures,
+    Scope, Tier,
+};
+pub use self::serve::serve;
+
+/// All paths of the admin listener, guarded.
+pub fn router(control: Arc<Control>) -> Router {
+    let router = table::routes()
+        .into_iter()
+        .fold(Router::new(), |router, route| {
+            router.route(route.path, route.handler)
+        });
+    // The guard goes around everything, unknown paths included: without the
+    // token, not even which paths there are is told.
+    router
+        .fallback(problem::no_such_path)
+        .method_not_allowed_fallback(problem::wrong_method)
+        .layer(from_fn_with_state(Arc::clone(&control), auth::check))
+        .layer(from_fn(serve::bound_request))
+        .with_state(control)
+}

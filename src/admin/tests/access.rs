@@ -1,0 +1,175 @@
+//! Who may ask what, what is refused, and how it ends.
+
+use super::*;
+
+#[tokio::test]
+async fn with_a_token_only_the_probes_are_open() {
+    let admin = Admin::run(Some("s3cret")).await;
+    for route in table::routes() {
+        let target = route.path.replace("{*", "{");
+        let method = match route.verb {
+            table::Verb::Get => "GET",
+            table::Verb::Post => "POST",
+        };
+        let answer = admin.ask(method, &target, &[]).await;
+        if route.is_open() {
+            assert_eq!(answer.status, 200, "{target}");
+        } else {
+            assert_eq!(answer.status, 401, "{target}");
+            assert!(answer.head.contains("www-authenticate: bearer"));
+            assert!(answer.detail().contains("Bearer"));
+        }
+    }
+    // A stranger does not even learn which paths there are, nor are headers
+    // of a proxy in between believed.
+    let unknown = admin
+        .ask("GET", "/nothing", &["X-Forwarded-For: 127.0.0.1"])
+        .await;
+    assert_eq!(unknown.status, 401);
+    let wrong = ["Authorization: Bearer s3cre"];
+    assert_eq!(admin.ask("GET", "/stats", &wrong).await.status, 401);
+    assert!(admin.operations.invalidations.lock().is_empty());
+}
+
+#[tokio::test]
+async fn with_a_token_its_holder_may_do_everything_from_anywhere() {
+    let admin = Admin::run(Some("s3cret")).await;
+    let fields = [
+        "Authorization: Bearer s3cret",
+        "Host: cache.example",
+        "Origin: https://ops.example",
+    ];
+    assert_eq!(admin.ask("GET", "/stats", &fields).await.status, 200);
+    let answer = admin.ask("POST", "/cache/invalidate", &fields).await;
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn without_a_token_a_web_page_changes_nothing() {
+    let admin = Admin::run(None).await;
+    for fields in [
+        ["Origin: https://evil.example"],
+        ["Origin: null"],
+        ["Host: evil.example:9090"],
+    ] {
+        let answer = admin.ask("POST", "/cache/invalidate", &fields).await;
+        assert_eq!(answer.status, 403, "{fields:?}");
+        assert!(!answer.detail().is_empty());
+    }
+    // The authority of an absolute target goes before Host.
+    let absolute = "http://evil.example/cache/invalidate";
+    assert_eq!(admin.post(absolute).await.status, 403);
+    assert!(admin.operations.invalidations.lock().is_empty());
+
+    let port = admin.address.port();
+    for host in [format!("Host: localhost:{port}"), "Host: [::1]".to_owned()] {
+        let answer = admin.ask("POST", "/cache/invalidate", &[&host]).await;
+        assert_eq!(answer.status, 200, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn readiness_follows_the_proxy() {
+    let admin = Admin::run(None).await;
+    assert_eq!(admin.get("/readyz").await.status, 200);
+    *admin.operations.is_draining.lock() = true;
+    assert_eq!(admin.get("/readyz").await.status, 503);
+    assert_eq!(admin.get("/livez").await.status, 200);
+}
+
+#[tokio::test]
+async fn an_invalidation_says_who_acknowledged_it() {
+    let admin = Admin::run(None).await;
+    let answer = admin
+        .post("/cache/invalidate?pattern=/users/**&soft=true&wait=1s")
+        .await;
+    assert_eq!(
+        answer.json(),
+        serde_json::json!({
+            "invalidated": "pattern /users/**",
+            "soft": true,
+            "position": "17-0",
+            "acknowledged": ["left"],
+            "missing": ["right"],
+        })
+    );
+    admin.post("/cache/invalidate").await;
+    admin.post("/cache/invalidate?tag=a").await;
+    admin.post("/cache/invalidate?url=%2Fa%3Fb%3D1").await;
+    admin.post("/cache/invalidate?route=users").await;
+    admin.post("/cache/invalidate/users").await;
+    admin.post("/cache/invalidate//api/items").await;
+    admin.post("/cache/invalidate/api/items").await;
+    let asked = admin.operations.invalidations.lock();
+    let scopes: Vec<String> = asked.iter().map(|asked| asked.scope.to_string()).collect();
+    assert_eq!(
+        scopes,
+        [
+            "pattern /users/**",
+            "all",
+            "tag a",
+            "url /a?b=1",
+            "route users",
+            "route users",
+            "route /api/items",
+            "route /api/items",
+        ]
+    );
+    assert_eq!(asked[0].wait, Some(Duration::from_secs(1)));
+}
+
+#[tokio::test]
+async fn what_is_unclear_is_refused_with_a_sentence() {
+    let admin = Admin::run(None).await;
+    for (method, target, status, says) in [
+        ("POST", "/cache/invalidate?patern=/a", 400, "patern"),
+        ("POST", "/cache/invalidate?pattern=a", 400, "starts with"),
+        ("POST", "/cache/invalidate?pattern=/a&tag=b", 400, "exclude"),
+        ("POST", "/cache/invalidate?route=nobody", 404, "nobody"),
+        ("POST", "/cache/invalidate/nobody", 404, "nobody"),
+        ("POST", "/cache/invalidate/users?tag=a", 400, "already"),
+        ("POST", "/cache/invalidate?wait=soon", 400, "soon"),
+        ("POST", "/cache/invalidate?soft=perhaps", 400, "perhaps"),
+        ("POST", "/cache/clear", 400, "memory, redis or all"),
+        ("POST", "/cache/clear?tier=disk", 400, "disk"),
+        ("POST", "/cache/clear?tier=redis", 409, "redis"),
+        ("GET", "/performance/slowest?limit=0", 400, "1 to 1000"),
+        ("GET", "/performance/slowest?limit=1001", 400, "1001"),
+        ("GET", "/performance/most-requested?limit=x", 400, "`x`"),
+        ("GET", "/performance/endpoint/GET/nowhere", 404, "/nowhere"),
+        ("GET", "/nothing", 404, "/openapi.json"),
+        ("GET", "/cache/invalidate", 405, "GET"),
+    ] {
+        let answer = admin.ask(method, target, &[]).await;
+        assert_eq!(answer.status, status, "{target}: {}", answer.body);
+        assert!(answer.detail().contains(says), "{target}: {}", answer.body);
+    }
+    assert!(admin.operations.invalidations.lock().is_empty());
+    assert_eq!(*admin.operations.cleared.lock(), [Tier::Redis]);
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_reads_has_a_bound() {
+    let admin = Admin::run(None).await;
+    let fields = ["Content-Length: 65537", "Expect: 100-continue"];
+    let answer = admin.ask("POST", "/cache/invalidate", &fields).await;
+    assert_eq!(answer.status, 413);
+    assert!(admin.operations.invalidations.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_drain_ends_idle_connections_and_the_listener() {
+    let admin = Admin::run(None).await;
+    let mut idle = TcpStream::connect(admin.address).await.unwrap();
+    let request = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    idle.write_all(request).await.unwrap();
+    let mut answer = [0; 12];
+    idle.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+
+    admin.drain.send(()).unwrap();
+    admin.served.await.unwrap();
+    let mut rest = Vec::new();
+    idle.read_to_end(&mut rest).await.unwrap();
+    assert!(TcpStream::connect(admin.address).await.is_err());
+}
