@@ -24,6 +24,7 @@ pub mod config;
 pub mod demo;
 pub mod drain;
 pub mod invalidation;
+pub mod link;
 pub mod message;
 pub mod origin;
 pub mod pattern;

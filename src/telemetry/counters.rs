@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::histogram::DurationHistogram;
+use super::log_counters::LogCounters;
 
 /// A figure that only grows, until it is reset.
 #[derive(Debug, Default)]
@@ -110,4 +111,6 @@ pub struct RedisCounters {
     pub lookup_durations: DurationHistogram,
     /// What writes took, one pipeline each.
     pub store_durations: DurationHistogram,
+    /// What happened on the way to and from the invalidation log.
+    pub log: LogCounters,
 }

@@ -20,6 +20,7 @@ pub mod endpoints;
 mod families;
 pub mod histogram;
 pub mod labels;
+pub mod log_counters;
 pub mod logging;
 pub mod process;
 pub mod prometheus;

@@ -190,6 +190,9 @@ fn redis(page: &mut Page, counters: &RedisCounters) {
         ("store", "ok", counters.stores.get()),
         ("store", "dropped", counters.stores_dropped.get()),
         ("store", "error", counters.stores_failed.get()),
+        ("append", "ok", counters.log.appends.get()),
+        ("append", "error", counters.log.append_retries.get()),
+        ("append", "folded", counters.log.appends_folded.get()),
     ];
     page.family(
         &families::REDIS_OPERATIONS,
@@ -201,9 +204,10 @@ fn redis(page: &mut Page, counters: &RedisCounters) {
             })
             .collect(),
     );
-    let timed: [(&str, &DurationHistogram); 2] = [
+    let timed: [(&str, &DurationHistogram); 3] = [
         ("lookup", &counters.lookup_durations),
         ("store", &counters.store_durations),
+        ("append", &counters.log.append_durations),
     ];
     let durations = timed.into_iter().filter_map(|(operation, durations)| {
         distribution(

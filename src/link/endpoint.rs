@@ -1,0 +1,196 @@
+//! Where Redis is, and how one connection to it is made.
+
+use std::time::Duration;
+
+use redis::cluster::ClusterClient;
+use redis::io::tcp::TcpSettings;
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError,
+    RedisResult,
+};
+
+use super::connection::Connection;
+use crate::config::{RedisConfig, Secret};
+
+/// Requests a connection takes in before their callers wait to hand theirs
+/// over; the wait counts against the caller's own budget.
+const IN_FLIGHT_MAX: usize = 1024;
+
+/// Where Redis is: one node, or some nodes of a cluster. Holds credentials and
+/// is therefore not printable.
+#[derive(Clone)]
+pub struct Endpoint {
+    nodes: Nodes,
+    connect_timeout: Duration,
+}
+
+#[derive(Clone)]
+enum Nodes {
+    Single(Box<Client>),
+    Cluster(Vec<ConnectionInfo>),
+}
+
+/// Why there is no way to Redis. Names no URL: they hold passwords.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    /// No URL at all.
+    #[error("no Redis URL is given")]
+    None,
+    /// One that is no Redis URL.
+    #[error("Redis URL number {number} cannot be used: {reason}")]
+    Url {
+        /// Which one, counted from one.
+        number: usize,
+        /// Why, in words that do not repeat it.
+        reason: String,
+    },
+}
+
+impl Endpoint {
+    /// The endpoint of a configuration.
+    ///
+    /// # Errors
+    ///
+    /// Where a URL cannot be used.
+    pub fn of(config: &RedisConfig) -> Result<Self, EndpointError> {
+        Self::new(&config.nodes, config.is_cluster, config.connect_timeout)
+    }
+
+    /// One URL is a single node, unless `is_cluster`; several are nodes of one
+    /// cluster. Schemes:
+    /// `redis`, `rediss` (TLS), `redis+unix`.
+    ///
+    /// # Errors
+    ///
+    /// Where a URL cannot be used.
+    pub fn new(
+        urls: &[Secret],
+        is_cluster: bool,
+        connect_timeout: Duration,
+    ) -> Result<Self, EndpointError> {
+        let mut infos = Vec::with_capacity(urls.len());
+        for (index, url) in urls.iter().enumerate() {
+            let info = connection_info(url).map_err(|error| unusable(index + 1, &error))?;
+            infos.push(info);
+        }
+        let nodes = match infos.len() {
+            0 => return Err(EndpointError::None),
+            1 if !is_cluster => {
+                let client = Client::open(infos.remove(0)).map_err(|error| unusable(1, &error))?;
+                Nodes::Single(Box::new(client))
+            }
+            _ => Nodes::Cluster(infos),
+        };
+        Ok(Self {
+            nodes,
+            connect_timeout,
+        })
+    }
+
+    /// Makes a connection whose answers are given up on after
+    /// `response_timeout`. Name resolution, TLS and AUTH are part of it and
+    /// share one `connect_timeout`.
+    ///
+    /// # Errors
+    ///
+    /// Those of Redis and of the network.
+    pub async fn connect(&self, response_timeout: Duration) -> RedisResult<Connection> {
+        tokio::time::timeout(self.connect_timeout, self.attempt(response_timeout))
+            .await
+            .unwrap_or_else(|_| {
+                let late = std::io::Error::from(std::io::ErrorKind::TimedOut);
+                Err(RedisError::from(late))
+            })
+    }
+
+    async fn attempt(&self, response_timeout: Duration) -> RedisResult<Connection> {
+        match &self.nodes {
+            Nodes::Single(client) => {
+                let config = AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(self.connect_timeout))
+                    .set_response_timeout(Some(response_timeout))
+                    .set_pipeline_buffer_size(IN_FLIGHT_MAX);
+                let connection = client
+                    .get_multiplexed_async_connection_with_config(&config)
+                    .await?;
+                Ok(Connection::single(connection))
+            }
+            Nodes::Cluster(infos) => {
+                let connection = ClusterClient::builder(infos.clone())
+                    .connection_timeout(self.connect_timeout)
+                    .response_timeout(response_timeout)
+                    .tcp_settings(TcpSettings::default().set_nodelay(true))
+                    .build()?
+                    .get_async_connection()
+                    .await?;
+                Ok(Connection::cluster(connection))
+            }
+        }
+    }
+}
+
+fn connection_info(url: &Secret) -> RedisResult<ConnectionInfo> {
+    let info = url.reveal().into_connection_info()?;
+    let settings = info
+        .redis_settings()
+        .clone()
+        .set_lib_name("pannier", env!("CARGO_PKG_VERSION"));
+    Ok(info
+        .set_tcp_settings(TcpSettings::default().set_nodelay(true))
+        .set_redis_settings(settings))
+}
+
+fn unusable(number: usize, error: &RedisError) -> EndpointError {
+    let reason = match error.kind() {
+        ErrorKind::InvalidClientConfig => error
+            .detail()
+            .map_or_else(|| error.category().to_owned(), str::to_owned),
+        _ => error.category().to_owned(),
+    };
+    EndpointError::Url { number, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::test_redis::TestRedis;
+
+    #[test]
+    fn a_url_that_cannot_be_used_is_named_by_number_and_not_repeated() {
+        let urls = [
+            Secret::new("redis://127.0.0.1:1"),
+            Secret::new("http://user:hunter2@example/"),
+        ];
+        let error = Endpoint::new(&urls, true, Duration::from_secs(1))
+            .err()
+            .unwrap();
+        let text = format!("{error} {error:?}");
+        assert!(text.contains('2') && !text.contains("hunter2"), "{text}");
+        assert!(matches!(
+            Endpoint::new(&[], false, Duration::from_secs(1)),
+            Err(EndpointError::None)
+        ));
+    }
+
+    #[test]
+    fn tls_unix_and_plain_urls_are_understood() {
+        for url in [
+            "redis://user:pass@localhost:6379/2",
+            "rediss://localhost",
+            "redis+unix:///run/redis.sock?db=1",
+        ] {
+            assert!(Endpoint::new(&[Secret::new(url)], false, Duration::from_secs(1)).is_ok());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_speak_tls_is_an_error() {
+        let redis = TestRedis::on_tcp();
+        let url = redis.config().nodes[0]
+            .reveal()
+            .replace("redis:", "rediss:");
+        let endpoint =
+            Endpoint::new(&[Secret::new(url)], false, Duration::from_millis(300)).unwrap();
+        assert!(endpoint.connect(Duration::from_secs(5)).await.is_err());
+    }
+}
