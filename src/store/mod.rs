@@ -7,7 +7,15 @@ use http::HeaderMap;
 use crate::semantics::key::CacheKey;
 use crate::semantics::stored::StoredResponse;
 
+mod keys;
 pub mod memory;
+mod queue;
+pub mod record;
+pub mod redis;
+#[cfg(test)]
+mod samples;
+mod sweep;
+mod writer;
 
 use memory::{Departure, Entry, Memory, RouteCache};
 
