@@ -8,8 +8,12 @@ use crate::clock::Clock;
 use crate::semantics::stored::{LogPosition, Position, StoredHead, Target};
 
 pub mod bans;
+pub mod follow;
+pub mod log;
+mod replay;
 pub mod rules;
 pub mod scope;
+pub mod wire;
 
 use bans::{Bans, Checked, Verdict};
 use scope::Ban;

@@ -1,0 +1,272 @@
+//! Reading the invalidation log, from where this instance was.
+//!
+//! Promises: every entry after the last position told is told, in order and
+//! once, or else a [`Event::Gap`] is; a Redis that dies or hangs is told as
+//! [`Event::OutOfTouch`] within two seconds. Knows nothing of what an entry
+//! says and decides nothing about what it makes invalid.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
+use redis::{RedisError, RedisResult};
+
+use super::replay::Replay;
+use super::wire::{Chained, LogEntry, LogName, LogState, id, position};
+use crate::link::backoff::Backoff;
+use crate::link::{Connection, Endpoint, Task};
+use crate::semantics::stored::LogPosition;
+use crate::telemetry::counters::RedisCounters;
+
+/// How long one read waits for an entry.
+const BLOCK: Duration = Duration::from_millis(500);
+/// How much longer its answer may take before Redis counts as hanging.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
+/// Entries in one read.
+const READ_MAX: usize = 512;
+
+/// What became known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The log is read from its beginning: at the start, and whenever what
+    /// came since the last position cannot be known (trimmed, flushed, failed
+    /// over). Whatever was stored in this process may be invalid. A record of
+    /// another incarnation, or with a position before `horizon`, is a miss;
+    /// for any other these entries are complete.
+    Gap {
+        /// What is known of everything after it is complete.
+        horizon: LogPosition,
+        /// Applied with these entries.
+        position: LogPosition,
+        /// In order; those of this instance among them.
+        entries: Vec<LogEntry>,
+    },
+    /// More entries came.
+    Applied {
+        /// Applied with these entries.
+        position: LogPosition,
+        /// In order; those of this instance among them.
+        entries: Vec<LogEntry>,
+    },
+    /// Everything that was in the log at this moment has been told.
+    InSync(Instant),
+    /// The log cannot be reached; told once each time. So it is before the
+    /// first [`Self::InSync`], too.
+    OutOfTouch,
+}
+
+/// Follows a log, on a connection of its own, on the runtime this is called
+/// from, until what it returns is dropped. `sink` is told every event; the
+/// next read waits for it, so it does not tarry.
+pub fn follow(
+    endpoint: Endpoint,
+    name: LogName,
+    counters: Arc<RedisCounters>,
+    sink: impl FnMut(Event) + Send + 'static,
+) -> Task {
+    let follower = Follower {
+        name,
+        counters,
+        position: None,
+        cursor: LogPosition::default(),
+        is_out_of_touch_told: false,
+        sink,
+    };
+    Task::start(follower.run(endpoint))
+}
+
+struct Follower<Sink> {
+    name: LogName,
+    counters: Arc<RedisCounters>,
+    /// Everything up to here was told; `None` before anything was.
+    position: Option<LogPosition>,
+    /// Everything up to here was read. Ahead of `position` where the stream
+    /// holds what is no part of the log.
+    cursor: LogPosition,
+    is_out_of_touch_told: bool,
+    sink: Sink,
+}
+
+/// Whether the log can be read on from where this instance was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Continuity {
+    Whole,
+    Broken,
+}
+
+impl<Sink: FnMut(Event)> Follower<Sink> {
+    async fn run(mut self, endpoint: Endpoint) {
+        let mut backoff = Backoff::default();
+        loop {
+            let error = match endpoint.connect(BLOCK + ANSWER_MAX).await {
+                Ok(connection) => {
+                    self.counters.connects.increment();
+                    self.read_on(connection, &mut backoff).await
+                }
+                Err(error) => error,
+            };
+            self.out_of_touch(&error);
+            tokio::time::sleep(backoff.pause()).await;
+        }
+    }
+
+    /// Reads until something fails.
+    async fn read_on(&mut self, mut connection: Connection, backoff: &mut Backoff) -> RedisError {
+        loop {
+            let round = match self.position {
+                Some(position) => self.read(&mut connection, position).await,
+                None => Ok(Continuity::Broken),
+            };
+            let outcome = match round {
+                Ok(Continuity::Whole) => Ok(()),
+                Ok(Continuity::Broken) => self.replay(&mut connection).await,
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Ok(()) => backoff.reset(),
+                Err(error) => return error,
+            }
+        }
+    }
+
+    /// One read: asks where the log is, then waits for what comes.
+    async fn read(
+        &mut self,
+        connection: &mut Connection,
+        told: LogPosition,
+    ) -> RedisResult<Continuity> {
+        let sent = Instant::now();
+        let (state, read): (LogState, Option<StreamReadReply>) = redis::pipe()
+            .add_command(self.name.state())
+            .cmd("XREAD")
+            .arg("COUNT")
+            .arg(READ_MAX)
+            .arg("BLOCK")
+            .arg(BLOCK.as_millis() as u64)
+            .arg("STREAMS")
+            .arg(self.name.stream())
+            .arg(id(&self.cursor))
+            .query_async(connection)
+            .await?;
+        let was_rolled_back = state.last < told;
+        if state.last.incarnation != told.incarnation || was_rolled_back {
+            return Ok(Continuity::Broken);
+        }
+        let raw: Vec<StreamId> = read
+            .into_iter()
+            .flat_map(|reply| reply.keys)
+            .flat_map(|key| key.ids)
+            .collect();
+        let mut reached = told;
+        let mut entries = Vec::with_capacity(raw.len());
+        for chained in self.ours(&raw, told.incarnation) {
+            if chained.previous != reached {
+                return Ok(Continuity::Broken);
+            }
+            reached = chained.position;
+            entries.extend(chained.entry);
+        }
+        let is_all = raw.len() < READ_MAX;
+        let is_end_missing = is_all && reached < state.last;
+        if is_end_missing {
+            return Ok(Continuity::Broken);
+        }
+        self.advance_cursor(&raw, told.incarnation);
+        if reached != told {
+            self.counters.log.entries_read.add(entries.len() as u64);
+            self.position = Some(reached);
+            (self.sink)(Event::Applied {
+                position: reached,
+                entries,
+            });
+        }
+        if is_all {
+            self.in_sync(sent);
+        }
+        Ok(Continuity::Whole)
+    }
+
+    /// Reads the whole log. Where it is begun anew meanwhile, the next read
+    /// finds out.
+    async fn replay(&mut self, connection: &mut Connection) -> RedisResult<()> {
+        let sent = Instant::now();
+        let state: LogState = self.name.state().query_async(connection).await?;
+        let incarnation = state.last.incarnation;
+        let mut replay = Replay::new(self.name.entries_max());
+        self.cursor = LogPosition {
+            incarnation,
+            ..LogPosition::default()
+        };
+        loop {
+            let page: StreamRangeReply = redis::cmd("XRANGE")
+                .arg(self.name.stream())
+                .arg(format!("({}", id(&self.cursor)))
+                .arg("+")
+                .arg("COUNT")
+                .arg(READ_MAX)
+                .query_async(connection)
+                .await?;
+            for chained in self.ours(&page.ids, incarnation) {
+                replay.push(chained);
+            }
+            self.advance_cursor(&page.ids, incarnation);
+            if page.ids.len() < READ_MAX {
+                break;
+            }
+        }
+        let (horizon, position, entries) = replay.finish(state.last);
+        tracing::info!(
+            entries = entries.len(),
+            "the invalidation log is read from its beginning"
+        );
+        self.counters.log.gaps.increment();
+        self.counters.log.entries_read.add(entries.len() as u64);
+        self.cursor = self.cursor.max(position);
+        self.position = Some(position);
+        (self.sink)(Event::Gap {
+            horizon,
+            position,
+            entries,
+        });
+        self.in_sync(sent);
+        Ok(())
+    }
+
+    /// What is part of this log; anything else is counted and passed over.
+    fn ours(&self, raw: &[StreamId], incarnation: u128) -> Vec<Chained> {
+        let chained: Vec<Chained> = raw
+            .iter()
+            .filter_map(Chained::of)
+            .filter(|chained| chained.position.incarnation == incarnation)
+            .collect();
+        let foreign = raw.len() - chained.len();
+        self.counters.log.entries_foreign.add(foreign as u64);
+        chained
+    }
+
+    fn advance_cursor(&mut self, raw: &[StreamId], incarnation: u128) {
+        let last = raw.last().and_then(|raw| position(incarnation, &raw.id));
+        self.cursor = last.unwrap_or(self.cursor);
+    }
+
+    fn in_sync(&mut self, at: Instant) {
+        self.is_out_of_touch_told = false;
+        self.counters.log.in_touch.set(1);
+        (self.sink)(Event::InSync(at));
+    }
+
+    fn out_of_touch(&mut self, error: &RedisError) {
+        if self.is_out_of_touch_told {
+            tracing::debug!(%error, "the invalidation log still cannot be read");
+            return;
+        }
+        tracing::warn!(%error, "out of touch with the invalidation log");
+        self.is_out_of_touch_told = true;
+        self.counters.log.in_touch.set(0);
+        (self.sink)(Event::OutOfTouch);
+    }
+}
+
+#[cfg(test)]
+#[path = "follow_tests.rs"]
+mod tests;

@@ -1,0 +1,228 @@
+//! What the invalidation log is in Redis.
+//!
+//! `{ns}:log` is a stream (braces included: both keys share a cluster slot).
+//! `{ns}:log:meta` is a hash that says which log it is: its *incarnation*, the
+//! run of the server it was begun on, and the id of its last entry. Whenever
+//! either key is missing or the server is another run, the log is begun anew
+//! with another incarnation: a flush, an eviction, a restart and a failover
+//! all may have lost entries, and no reader has to guess which of them did.
+//! A record or reader of an older incarnation starts over.
+//!
+//! Every entry names its incarnation and the entry before it. A reader that
+//! finds the chain whole has missed nothing, whatever trimmed, deleted or
+//! rolled back the stream; the first entry's predecessor is the log's
+//! *horizon*: what is known of everything after it is complete.
+//!
+//! Whoever uses the log needs the keys `{ns}:*` (braces included) and the
+//! rights to EVAL, INFO, HMGET, HSET, EXISTS, DEL, XADD, XTRIM, XRANGE, XREAD.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use redis::streams::StreamId;
+use redis::{FromRedisValue, ParsingError, Value};
+
+use crate::semantics::stored::LogPosition;
+
+/// Before the first entry of any log.
+const ORIGIN: &str = "0-0";
+
+/// ARGV: an incarnation to begin with if one must be begun; the bound of the
+/// stream; who appends; then nonce and payload of each entry to append.
+/// Gives the incarnation, the id of the last entry, the ids appended.
+///
+/// The stream is trimmed before and not while it grows: a script that has
+/// begun to write is let finish, so that a Redis without free memory, which
+/// refuses records, still takes bans.
+const SCRIPT: &str = r"
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+local meta = redis.call('HMGET', KEYS[2], 'incarnation', 'run', 'last')
+local incarnation, last = meta[1], meta[3]
+if not incarnation or not last or meta[2] ~= run or redis.call('EXISTS', KEYS[1]) == 0 then
+  redis.call('DEL', KEYS[1], KEYS[2])
+  incarnation = ARGV[1]
+  last = redis.call('XADD', KEYS[1], '*', 'i', incarnation, 'p', '0-0')
+  redis.call('HSET', KEYS[2], 'incarnation', incarnation, 'run', run, 'last', last)
+end
+local ids = {}
+if #ARGV > 3 then redis.call('XTRIM', KEYS[1], 'MAXLEN', '~', ARGV[2]) end
+for n = 4, #ARGV, 2 do
+  local id = redis.call('XADD', KEYS[1], '*', 'i', incarnation,
+    'p', last, 'o', ARGV[3], 'n', ARGV[n], 'b', ARGV[n + 1])
+  last = id
+  ids[#ids + 1] = id
+end
+if #ids > 0 then redis.call('HSET', KEYS[2], 'last', last) end
+return {incarnation, last, ids}
+";
+
+/// Which log, and who is talking.
+#[derive(Clone, Debug)]
+pub struct LogName {
+    stream: Arc<str>,
+    meta: Arc<str>,
+    instance: Arc<str>,
+    entries_max: usize,
+}
+
+impl LogName {
+    /// The log of a namespace, kept to about `entries_max` entries: an
+    /// instance that was away for longer than they reach back starts over.
+    #[must_use]
+    pub fn new(namespace: &str, instance: &str, entries_max: usize) -> Self {
+        Self {
+            stream: format!("{{{namespace}}}:log").into(),
+            meta: format!("{{{namespace}}}:log:meta").into(),
+            instance: instance.into(),
+            entries_max: entries_max.max(1),
+        }
+    }
+
+    pub(super) fn stream(&self) -> &str {
+        &self.stream
+    }
+
+    pub(super) fn entries_max(&self) -> usize {
+        self.entries_max
+    }
+
+    /// Appends these to the log, all or none, and says where they are; with
+    /// none, only asks which log it is and where it ends. Begins the log where
+    /// there is none.
+    pub(super) fn append(&self, entries: &[(u64, Bytes)]) -> redis::Cmd {
+        let mut command = redis::cmd("EVAL");
+        command
+            .arg(SCRIPT)
+            .arg(2)
+            .arg(&*self.stream)
+            .arg(&*self.meta)
+            .arg(fresh_incarnation())
+            .arg(self.entries_max)
+            .arg(&*self.instance);
+        for (nonce, payload) in entries {
+            command.arg(*nonce).arg(&payload[..]);
+        }
+        command
+    }
+
+    /// Asks which log it is and where it ends.
+    pub(super) fn state(&self) -> redis::Cmd {
+        self.append(&[])
+    }
+}
+
+/// What the script answers.
+pub(super) struct LogState {
+    pub(super) last: LogPosition,
+    pub(super) appended: Vec<LogPosition>,
+}
+
+impl FromRedisValue for LogState {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        let (incarnation, last, ids): (String, String, Vec<String>) =
+            redis::from_redis_value(value)?;
+        let read = || {
+            let incarnation = u128::from_str_radix(&incarnation, 16).ok()?;
+            let position = |id: &String| position(incarnation, id);
+            Some(Self {
+                last: position(&last)?,
+                appended: ids.iter().map(position).collect::<Option<_>>()?,
+            })
+        };
+        read().ok_or_else(|| ParsingError::from("the log's state makes no sense"))
+    }
+}
+
+/// One entry of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogEntry {
+    /// Where it is.
+    pub position: LogPosition,
+    /// Who appended it.
+    pub instance: Box<str>,
+    /// What they call it.
+    pub nonce: u64,
+    /// What it says.
+    pub payload: Bytes,
+}
+
+/// An entry as the stream holds it.
+pub(super) struct Chained {
+    pub(super) position: LogPosition,
+    /// Of the entry before it.
+    pub(super) previous: LogPosition,
+    /// `None` for the entry that began the log.
+    pub(super) entry: Option<LogEntry>,
+}
+
+impl Chained {
+    /// `None` for what this project did not write: it is no part of the chain.
+    pub(super) fn of(raw: &StreamId) -> Option<Self> {
+        let incarnation = u128::from_str_radix(&raw.get::<String>("i")?, 16).ok()?;
+        let previous: String = raw.get("p")?;
+        let at = position(incarnation, &raw.id)?;
+        let entry = match raw.get::<Vec<u8>>("b") {
+            Some(payload) => Some(LogEntry {
+                position: at,
+                instance: raw.get::<String>("o")?.into(),
+                nonce: raw.get("n")?,
+                payload: payload.into(),
+            }),
+            None if previous == ORIGIN => None,
+            None => return None,
+        };
+        Some(Self {
+            position: at,
+            previous: position(incarnation, &previous)?,
+            entry,
+        })
+    }
+}
+
+/// The id of a position, as Redis writes it.
+pub(super) fn id(position: &LogPosition) -> String {
+    format!("{}-{}", position.millis, position.sequence)
+}
+
+/// The position of an id, as Redis writes it.
+pub(super) fn position(incarnation: u128, id: &str) -> Option<LogPosition> {
+    let (millis, sequence) = id.split_once('-')?;
+    Some(LogPosition {
+        incarnation,
+        millis: millis.parse().ok()?,
+        sequence: sequence.parse().ok()?,
+    })
+}
+
+/// 128 bits that no other log has, in hex: hashes under random keys, with the
+/// time and the process for good measure.
+fn fresh_incarnation() -> String {
+    let now = SystemTime::now();
+    let half = |which: u8| RandomState::new().hash_one((now, std::process::id(), which));
+    format!("{:016x}{:016x}", half(0), half(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_read_back_from_its_id() {
+        let at = position(9, "1700000000000-3").unwrap();
+        assert_eq!(
+            (at.incarnation, at.millis, at.sequence),
+            (9, 1_700_000_000_000, 3)
+        );
+        assert_eq!(id(&at), "1700000000000-3");
+        for odd in ["", "1", "1-", "a-b", "1-2-3"] {
+            assert_eq!(position(9, odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn no_two_incarnations_are_the_same() {
+        assert_ne!(fresh_incarnation(), fresh_incarnation());
+    }
+}
