@@ -32,5 +32,6 @@ pub mod percent;
 pub mod proxy;
 pub mod route;
 pub mod semantics;
+pub mod server;
 pub mod store;
 pub mod telemetry;

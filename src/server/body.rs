@@ -1,0 +1,160 @@
+//! Bodies on their way through the server: the request's, bounded in size and
+//! in silence; the response's, which knows when it is over.
+
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::respond::Problem;
+use super::wire::{Deadline, InFlight};
+use crate::config::Limits;
+use crate::message::{Body, BodyError};
+
+/// Why a request's body failed, once it did. Whoever read the body may have
+/// made something else of it by the time the request is answered; this is what
+/// the client is told.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fate(Option<Arc<OnceLock<Problem>>>);
+
+impl Fate {
+    /// What the failure is to the client, if there was one.
+    pub(super) fn problem(&self) -> Option<Problem> {
+        self.0.as_ref().and_then(|fate| fate.get().cloned())
+    }
+}
+
+/// Puts a request body under the limits: `413` at once where it says that it
+/// is too large. A request without a body costs nothing here.
+pub(super) fn guard(incoming: Incoming, limits: &Limits) -> Result<(Body, Fate), Problem> {
+    if incoming.is_end_stream() {
+        return Ok((Body::Empty, Fate::default()));
+    }
+    let bytes_max = Some(limits.body_bytes_max).filter(|&bytes_max| bytes_max > 0);
+    if let Some(bytes_max) = bytes_max
+        && incoming.size_hint().lower() > bytes_max
+    {
+        return Err(Problem::content_too_large(bytes_max));
+    }
+    let fate = Arc::new(OnceLock::new());
+    let guarded = Guarded {
+        incoming: Some(incoming),
+        bytes_max,
+        bytes: 0,
+        idle_timeout: limits.body_idle_timeout,
+        deadline: Deadline::default(),
+        fate: Arc::clone(&fate),
+    };
+    Ok((Body::boxed(guarded), Fate(Some(fate))))
+}
+
+/// A request body under the limits.
+struct Guarded {
+    /// `None` once it failed.
+    incoming: Option<Incoming>,
+    bytes_max: Option<u64>,
+    /// Read so far.
+    bytes: u64,
+    idle_timeout: Duration,
+    deadline: Deadline,
+    fate: Arc<OnceLock<Problem>>,
+}
+
+impl Guarded {
+    fn fail(&mut self, error: BodyError) -> Option<Result<Frame<Bytes>, BodyError>> {
+        // Dropped, so that nothing more of it is taken from the connection.
+        self.incoming = None;
+        // Set once only: the incoming body is gone from here on.
+        self.fate.get_or_init(|| Problem::from(&error));
+        Some(Err(error))
+    }
+}
+
+impl HttpBody for Guarded {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let Some(incoming) = &mut this.incoming else {
+            return Poll::Ready(None);
+        };
+        let Poll::Ready(next) = Pin::new(incoming).poll_frame(cx) else {
+            if !this.deadline.is_set() {
+                this.deadline.set(Instant::now() + this.idle_timeout);
+            }
+            ready!(this.deadline.poll(cx));
+            let idle = BodyError::Idle(this.idle_timeout);
+            return Poll::Ready(this.fail(idle));
+        };
+        this.deadline.clear();
+        let frame = match next {
+            None => return Poll::Ready(None),
+            Some(Err(error)) => {
+                return Poll::Ready(this.fail(BodyError::Broken(error.into())));
+            }
+            Some(Ok(frame)) => frame,
+        };
+        this.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        if let Some(bytes_max) = this.bytes_max
+            && this.bytes > bytes_max
+        {
+            return Poll::Ready(this.fail(BodyError::TooLarge(bytes_max)));
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming
+            .as_ref()
+            .map_or_else(SizeHint::default, HttpBody::size_hint)
+    }
+}
+
+/// A response body on its way out. The request is over when it is dropped.
+pub(super) struct Served {
+    body: Body,
+    in_flight: InFlight,
+}
+
+impl Served {
+    pub(super) fn new(body: Body, in_flight: InFlight) -> Self {
+        Self { body, in_flight }
+    }
+}
+
+impl HttpBody for Served {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let next = Pin::new(&mut this.body).poll_frame(cx);
+        // Given a piece, the client's side is next; without one, the origin's.
+        this.in_flight.set_unread(next.is_ready());
+        next
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

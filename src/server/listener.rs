@@ -1,0 +1,291 @@
+//! Listening sockets and the loop that accepts from them.
+//!
+//! Every data thread has a listening socket of its own on each address
+//! (`SO_REUSEPORT`): the kernel spreads connections, threads share nothing on
+//! the way of a request. Only the count of open connections is common.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures_util::future::join_all;
+use http::{Request, Response};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use tower::Service;
+
+use super::connection;
+use super::respond::Rejection;
+use crate::config::Limits;
+use crate::drain::{Drain, Tracked};
+use crate::message::Body;
+
+/// Connections the kernel keeps for us until we accept them, per socket.
+const BACKLOG: i32 = 1024;
+
+/// Pauses after an accept that failed for want of something (descriptors,
+/// memory): the first, and the longest they grow to.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// The listening sockets of one data thread.
+#[derive(Debug)]
+pub struct Sockets {
+    listeners: Vec<StdListener>,
+    places: Arc<Places>,
+}
+
+impl Sockets {
+    /// The addresses listened on, with the ports that were chosen.
+    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.listeners.iter().map(StdListener::local_addr).collect()
+    }
+}
+
+/// Binds `addresses` once per thread. Port 0 becomes one port for all threads.
+///
+/// # Errors
+///
+/// Where an address cannot be bound, or someone else listens on it; the error
+/// names the address.
+pub fn bind(addresses: &[SocketAddr], threads: usize) -> io::Result<Vec<Sockets>> {
+    let places = Arc::new(Places::default());
+    let mut all: Vec<Sockets> = (0..threads)
+        .map(|_| Sockets {
+            listeners: Vec::with_capacity(addresses.len()),
+            places: Arc::clone(&places),
+        })
+        .collect();
+    for &address in addresses {
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{address}: {error}"));
+        let shared = threads > 1;
+        if shared && address.port() != 0 {
+            // With SO_REUSEPORT a second Pannier would bind unnoticed and get
+            // half of the connections. Without it this fails where it should.
+            drop(open(address, false).map_err(named)?);
+        }
+        let mut resolved = address;
+        for sockets in &mut all {
+            let socket = open(resolved, shared).map_err(named)?;
+            socket.listen(BACKLOG).map_err(named)?;
+            let listener = StdListener::from(socket);
+            resolved = listener.local_addr().map_err(named)?;
+            sockets.listeners.push(listener);
+        }
+    }
+    Ok(all)
+}
+
+fn open(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(reuse_port)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// Serves everything that connects to `sockets`, on this thread's runtime,
+/// until `drain` was begun and is over. New connections take the limits that
+/// are current when they come.
+///
+/// # Errors
+///
+/// Where the sockets cannot be registered with the runtime.
+pub async fn serve<S, E>(
+    sockets: Sockets,
+    service: S,
+    limits: Arc<ArcSwap<Limits>>,
+    drain: Drain,
+) -> io::Result<()>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = E> + Clone + Send + 'static,
+    S::Future: Send,
+    E: Into<Rejection> + Send + 'static,
+{
+    let places = sockets.places;
+    let listeners: Vec<TcpListener> = sockets
+        .listeners
+        .into_iter()
+        .map(TcpListener::from_std)
+        .collect::<io::Result<_>>()?;
+    let accepting = listeners.into_iter().map(|listener| {
+        let accept = accept(
+            listener,
+            Arc::clone(&places),
+            service.clone(),
+            Arc::clone(&limits),
+            drain.clone(),
+        );
+        let drain = drain.clone();
+        // The listener is dropped with the loop: the kernel refuses from there.
+        async move {
+            tokio::select! {
+                biased;
+                _ = drain.begun() => {}
+                () = accept => {}
+            }
+        }
+    });
+    join_all(accepting).await;
+    drain.finished().await;
+    Ok(())
+}
+
+async fn accept<S, E>(
+    listener: TcpListener,
+    places: Arc<Places>,
+    service: S,
+    limits: Arc<ArcSwap<Limits>>,
+    drain: Drain,
+) where
+    S: Service<Request<Body>, Response = Response<Body>, Error = E> + Clone + Send + 'static,
+    S::Future: Send,
+    E: Into<Rejection> + Send + 'static,
+{
+    loop {
+        let (socket, peer) = next(&listener).await;
+        // Accepted first: a thread that waited for a place before there was a
+        // connection would keep it from a thread that has one. So each
+        // listener may hold one connection more than the bound, unserved.
+        let place = places.take(&limits, &drain).await;
+        let limits = limits.load_full();
+        tokio::spawn(connection::serve(
+            socket,
+            peer,
+            place,
+            service.clone(),
+            limits,
+        ));
+    }
+}
+
+/// The next connection. Failures to accept pass: those of one connection at
+/// once, those of the process (no descriptor left) after a pause.
+async fn next(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    let mut pause = PAUSE_MIN;
+    loop {
+        match listener.accept().await {
+            Ok((socket, peer)) => {
+                // Refused only by a connection that is gone already.
+                if socket.set_nodelay(true).is_ok() {
+                    return (socket, peer);
+                }
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, ?pause, "cannot accept connections");
+                sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+        }
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// The bound on open connections, common to all threads.
+#[derive(Debug, Default)]
+struct Places {
+    taken: AtomicUsize,
+    freed: Notify,
+}
+
+impl Places {
+    /// Takes a place, once there is one under `connections_max`.
+    async fn take(self: &Arc<Self>, limits: &ArcSwap<Limits>, drain: &Drain) -> Place {
+        loop {
+            let freed = self.freed.notified();
+            let places_max = limits.load().connections_max;
+            let took = self
+                .taken
+                .try_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
+                    (taken < places_max).then_some(taken + 1)
+                });
+            if took.is_ok() {
+                return Place {
+                    places: Arc::clone(self),
+                    _tracked: drain.track(),
+                    drain: drain.clone(),
+                };
+            }
+            freed.await;
+        }
+    }
+}
+
+/// The right of a connection to be open.
+pub(super) struct Place {
+    places: Arc<Places>,
+    _tracked: Tracked,
+    drain: Drain,
+}
+
+impl Place {
+    /// A place among no others.
+    #[cfg(test)]
+    pub(super) fn lone(drain: &Drain) -> Self {
+        Self {
+            places: Arc::new(Places {
+                taken: AtomicUsize::new(1),
+                freed: Notify::new(),
+            }),
+            _tracked: drain.track(),
+            drain: drain.clone(),
+        }
+    }
+
+    /// The drain it counts for.
+    pub(super) fn drain(&self) -> &Drain {
+        &self.drain
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.taken.fetch_sub(1, Ordering::AcqRel);
+        self.places.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_threads_listen_on_the_port_that_was_chosen() {
+        let sockets = bind(&["127.0.0.1:0".parse().unwrap()], 3).unwrap();
+        let addresses: Vec<_> = sockets.iter().map(|s| s.addresses().unwrap()).collect();
+        assert_eq!(addresses.len(), 3);
+        assert_ne!(addresses[0][0].port(), 0);
+        assert!(addresses.iter().all(|address| *address == addresses[0]));
+    }
+
+    #[test]
+    fn an_address_that_is_taken_is_an_error_that_names_it() {
+        let first = bind(&["127.0.0.1:0".parse().unwrap()], 2).unwrap();
+        let address = first[0].addresses().unwrap()[0];
+        for threads in [1, 2] {
+            let error = bind(&[address], threads).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+            assert!(error.to_string().contains(&address.to_string()), "{error}");
+        }
+    }
+}

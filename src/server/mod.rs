@@ -1,0 +1,29 @@
+//! The data plane's listeners: sockets in, requests out to the proxy,
+//! responses and problems back.
+//!
+//! The way of a connection: `listener` accepts it within the bound,
+//! `connection` finds out which protocol it speaks, `wire` checks every
+//! HTTP/1 head and the framing of every body before hyper sees them,
+//! `stack` does what is the same for HTTP/1 and HTTP/2 and calls the proxy,
+//! `respond` turns whatever went wrong into a response. A
+//! [`Drain`](crate::drain::Drain) ends it all in order.
+//!
+//! Promises: a request that is refused never reaches the proxy, nor does
+//! anything that follows it on its connection; refusals are answered in the
+//! order of the requests; everything a client can make wait or grow is
+//! bounded by [`Limits`](crate::config::Limits). Knows nothing of caching or
+//! routes: the proxy is any [`tower::Service`], and only `respond` knows what
+//! its errors mean.
+
+mod body;
+mod connection;
+mod listener;
+mod respond;
+mod stack;
+mod wire;
+
+pub use listener::{Sockets, bind, serve};
+pub use respond::{Problem, Rejection};
+
+#[cfg(test)]
+mod tests;

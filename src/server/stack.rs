@@ -1,0 +1,176 @@
+//! What every request goes through on its way to the proxy, HTTP/1 and HTTP/2
+//! alike, and every answer on its way back.
+//!
+//! In this order, and why:
+//!
+//! 1. The guard's refusals, because nothing may be done with such a request.
+//! 2. The checks that do not depend on the version, because what follows
+//!    relies on them.
+//! 3. The body's limits, because a body that says it is too large needs no
+//!    proxy.
+//! 4. The proxy.
+//! 5. The rescue: an error becomes a [`Rejection`], a body that failed taking
+//!    precedence, because the error is its consequence.
+//! 6. What the connection has to know of the answer: a switch of protocols.
+//!
+//! One `async fn` tells it; there is no box on the way of a request without a
+//! body.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::header::{CONNECTION, HOST, UPGRADE};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use tower::{Service, ServiceExt};
+
+use super::body::{self, Served};
+use super::respond::{Problem, Rejection};
+use super::wire::{Exchange, InFlight, offers_switch, same_authority};
+use crate::config::Limits;
+use crate::message::Body;
+use crate::proxy::{Peer, Received};
+
+/// The field that comes with an offer of `h2c`.
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// What is the same for all requests of a connection.
+pub(super) struct Stack {
+    pub(super) peer: Peer,
+    pub(super) limits: Arc<Limits>,
+    pub(super) exchange: Arc<Exchange>,
+}
+
+impl Stack {
+    /// Answers one request; there is always an answer.
+    pub(super) async fn answer<S, E>(
+        self: Arc<Self>,
+        service: S,
+        request: Request<Incoming>,
+    ) -> Response<Served>
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = E>,
+        E: Into<Rejection>,
+    {
+        let received = Instant::now();
+        let in_flight = InFlight::begin(Arc::clone(&self.exchange));
+        let is_http2 = request.version() == Version::HTTP_2;
+        let answered = self
+            .story(service, request, in_flight.ordinal(), received)
+            .await;
+        let mut response = answered.unwrap_or_else(|rejection| rejection.into_response(received));
+        if is_http2 {
+            response.headers_mut().remove(CONNECTION);
+        }
+        response.map(|body| Served::new(body, in_flight))
+    }
+
+    async fn story<S, E>(
+        &self,
+        service: S,
+        request: Request<Incoming>,
+        ordinal: u64,
+        received: Instant,
+    ) -> Result<Response<Body>, Rejection>
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = E>,
+        E: Into<Rejection>,
+    {
+        if let Some(problem) = self.exchange.refusal(ordinal) {
+            return Err(problem.into());
+        }
+        check(&request, &self.limits)?;
+        let (mut parts, incoming) = request.into_parts();
+        let (body, fate) = body::guard(incoming, &self.limits)?;
+
+        let offers_switch = take_offer(&mut parts);
+        parts.extensions.insert(self.peer);
+        parts.extensions.insert(Received(received));
+        let request = Request::from_parts(parts, body);
+
+        let answered = service.oneshot(request).await;
+        let mut response = answered.map_err(|error| match fate.problem() {
+            Some(problem) => error.into().because(problem),
+            None => error.into(),
+        })?;
+
+        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        match (offers_switch, switches) {
+            (true, true) => self.exchange.switch(ordinal),
+            // What followed the offer may be in either protocol.
+            (true, false) => {
+                response
+                    .headers_mut()
+                    .insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            (false, true) => {
+                let detail = "The origin switched protocols without having been asked to.";
+                return Err(Problem::bad_gateway(detail).into());
+            }
+            (false, false) => {}
+        }
+        Ok(response)
+    }
+}
+
+/// Whether the request offers to switch protocols. Offers that are declined by
+/// ignoring them are taken out, so that nobody behind accepts one.
+fn take_offer(parts: &mut http::request::Parts) -> bool {
+    if !parts.headers.contains_key(UPGRADE) {
+        return false;
+    }
+    let values = parts.headers.get_all(UPGRADE).into_iter();
+    let is_offer =
+        parts.version == Version::HTTP_11 && offers_switch(values.map(HeaderValue::as_bytes));
+    if !is_offer {
+        parts.headers.remove(UPGRADE);
+        parts.headers.remove(HTTP2_SETTINGS);
+        parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
+    }
+    is_offer
+}
+
+/// The checks that the guard cannot make for HTTP/2, and makes for HTTP/1.
+fn check(request: &Request<Incoming>, limits: &Limits) -> Result<(), Problem> {
+    if request.version() != Version::HTTP_2 {
+        return Ok(());
+    }
+    if *request.method() == Method::CONNECT {
+        return Err(Problem::not_implemented("Tunnels are not opened here."));
+    }
+    let uri = request.uri();
+    let target_bytes = uri
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len());
+    if target_bytes > limits.target_bytes_max {
+        return Err(Problem::target_too_long(limits.target_bytes_max));
+    }
+    let mut hosts = request.headers().get_all(HOST).into_iter();
+    let (host, another) = (hosts.next(), hosts.next());
+    if another.is_some() {
+        return Err(Problem::bad_request("There is more than one Host field."));
+    }
+    let default_port = if uri.scheme_str() == Some("https") {
+        443
+    } else {
+        80
+    };
+    let authority = uri
+        .authority()
+        .map(|authority| authority.as_str().as_bytes());
+    let host = host.map(HeaderValue::as_bytes);
+    // Comparing one with itself checks its grammar.
+    let (left, right) = match (authority, host) {
+        (None, None) => return Err(Problem::bad_request("The authority is missing.")),
+        (Some(authority), None) => (authority, authority),
+        (None, Some(host)) => (host, host),
+        (Some(authority), Some(host)) => (authority, host),
+    };
+    if same_authority(left, right, default_port) {
+        Ok(())
+    } else {
+        Err(Problem::bad_request(
+            "The authority is not valid or differs from the Host field.",
+        ))
+    }
+}

@@ -1,0 +1,10 @@
+//! Stories on real loopback sockets, told in raw bytes.
+
+mod bodies;
+mod endings;
+mod h2;
+mod messages;
+mod random;
+mod refusals;
+mod support;
+mod switching;

@@ -1,0 +1,262 @@
+//! Follows a chunked body (RFC 9112, section 7.1) to its end, strictly.
+//!
+//! Passes content through untouched; only finds where it ends. No leniency:
+//! CRLF and nothing else ends a line, a size is hexadecimal digits and
+//! nothing else, and what may surround content without being content
+//! (extensions, trailer fields) is bounded.
+
+/// Digits of one chunk size: fifteen, so that a size never overflows.
+const SIZE_DIGITS_MAX: u8 = 15;
+/// Bytes of all chunk extensions of one body.
+const EXTENSION_BYTES_MAX: u32 = 4 * 1024;
+/// Bytes of the trailer section.
+const TRAILER_BYTES_MAX: u32 = 8 * 1024;
+
+/// Where in a chunked body the next byte stands.
+#[derive(Clone, Debug)]
+pub(super) struct Chunked {
+    state: State,
+    /// Of this chunk, so far; then what is left of its content.
+    size: u64,
+    digits: u8,
+    extension_bytes: u32,
+    trailer_bytes: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Size,
+    Extension,
+    SizeLf,
+    Content,
+    ContentCr,
+    ContentLf,
+    /// At the start of a line of the trailer section.
+    Trailer,
+    TrailerName,
+    TrailerValue,
+    TrailerLf,
+    EndLf,
+    End,
+    Malformed,
+}
+
+/// What was found in some bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// So many bytes from the front belong to the body and are well-formed.
+    pub(super) passed: usize,
+    /// How it goes on after them.
+    pub(super) then: Then,
+}
+
+/// How a body goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// With more bytes.
+    More,
+    /// Not at all: it ended.
+    End,
+    /// With a byte that must not be there.
+    Malformed,
+}
+
+impl Chunked {
+    pub(super) fn new() -> Self {
+        Self {
+            state: State::Size,
+            size: 0,
+            digits: 0,
+            extension_bytes: 0,
+            trailer_bytes: 0,
+        }
+    }
+
+    /// Follows the body through `bytes`.
+    pub(super) fn follow(&mut self, bytes: &[u8]) -> Found {
+        let mut passed = 0;
+        while let Some(&byte) = bytes.get(passed) {
+            if self.state == State::Content {
+                let here = usize::try_from(self.size)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len() - passed);
+                passed += here;
+                self.size -= here as u64;
+                if self.size == 0 {
+                    self.state = State::ContentCr;
+                }
+                continue;
+            }
+            self.state = self.after(byte);
+            match self.state {
+                State::Malformed => {
+                    return Found {
+                        passed,
+                        then: Then::Malformed,
+                    };
+                }
+                State::End => {
+                    return Found {
+                        passed: passed + 1,
+                        then: Then::End,
+                    };
+                }
+                _ => passed += 1,
+            }
+        }
+        Found {
+            passed,
+            then: Then::More,
+        }
+    }
+
+    /// The state after a byte that is not content.
+    fn after(&mut self, byte: u8) -> State {
+        match (self.state, byte) {
+            (State::Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => self.digit(byte),
+            (State::Size, b'\r') if self.digits > 0 => State::SizeLf,
+            (State::Size, b';') if self.digits > 0 => State::Extension,
+            (State::Extension, b'\r') => State::SizeLf,
+            (State::Extension, byte) if is_text(byte) => {
+                self.extension_bytes += 1;
+                within(self.extension_bytes, EXTENSION_BYTES_MAX, State::Extension)
+            }
+            (State::SizeLf, b'\n') => {
+                self.digits = 0;
+                if self.size == 0 {
+                    State::Trailer
+                } else {
+                    State::Content
+                }
+            }
+            (State::ContentCr, b'\r') => State::ContentLf,
+            (State::ContentLf, b'\n') => State::Size,
+            (State::Trailer, b'\r') => State::EndLf,
+            (State::Trailer, byte) if is_token(byte) => self.trailer(State::TrailerName),
+            (State::TrailerName, b':') => self.trailer(State::TrailerValue),
+            (State::TrailerName, byte) if is_token(byte) => self.trailer(State::TrailerName),
+            (State::TrailerValue, b'\r') => State::TrailerLf,
+            (State::TrailerValue, byte) if is_text(byte) => self.trailer(State::TrailerValue),
+            (State::TrailerLf, b'\n') => State::Trailer,
+            (State::EndLf, b'\n') => State::End,
+            _ => State::Malformed,
+        }
+    }
+
+    fn digit(&mut self, byte: u8) -> State {
+        let value = match byte {
+            b'0'..=b'9' => byte - b'0',
+            _ => (byte | 0x20) - b'a' + 10,
+        };
+        self.size = self.size << 4 | u64::from(value);
+        self.digits += 1;
+        within(self.digits, SIZE_DIGITS_MAX, State::Size)
+    }
+
+    fn trailer(&mut self, state: State) -> State {
+        self.trailer_bytes += 1;
+        within(self.trailer_bytes, TRAILER_BYTES_MAX, state)
+    }
+}
+
+fn within<T: PartialOrd>(count: T, max: T, state: State) -> State {
+    if count <= max {
+        state
+    } else {
+        State::Malformed
+    }
+}
+
+/// `HTAB / SP / VCHAR / obs-text`
+const fn is_text(byte: u8) -> bool {
+    matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
+}
+
+/// `tchar`
+pub(super) const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn follow(bytes: &[u8]) -> Found {
+        Chunked::new().follow(bytes)
+    }
+
+    #[test]
+    fn the_end_is_found_wherever_the_bytes_are_split() {
+        let body = b"4;x=\"y\"\r\nab\r\n\r\n00A\r\n0123456789\r\n0\r\nX-Sum: 1\r\nY:\r\n\r\nGET /";
+        let length = body.len() - "GET /".len();
+        for first in 0..length {
+            for second in first..length {
+                let mut chunked = Chunked::new();
+                assert_eq!(chunked.follow(&body[..first]).then, Then::More);
+                assert_eq!(chunked.follow(&body[first..second]).then, Then::More);
+                let found = chunked.follow(&body[second..]);
+                assert_eq!(found.then, Then::End);
+                assert_eq!(found.passed, length - second);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_but_the_grammar_passes() {
+        for bad in [
+            "\r\n",
+            "g\r\n",
+            " 5\r\n",
+            "5 \r\n",
+            "+5\r\n",
+            "0x5\r\n",
+            "5\n",
+            "5\rx",
+            ";x\r\n",
+            "1234567890123456\r\n",
+            "1\r\nab\r\n",
+            "1\r\na\n",
+            "1\r\na0\r\n",
+            "0\r\n\n",
+            "0\r\n x: y\r\n",
+            "0\r\n: y\r\n",
+            "0\r\nx : y\r\n",
+            "0\r\nx\r\n",
+            "0\r\nx: y\n",
+            "0\r\n\rx",
+            "1;\0\r\n",
+            "0\r\nx: \0\r\n",
+            "-1\r\n",
+            "1,\r\n",
+        ] {
+            assert_eq!(follow(bad.as_bytes()).then, Then::Malformed, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_content_is_bounded() {
+        let extension = format!("1;{}\r\na\r\n", "x".repeat(5_000));
+        assert_eq!(follow(extension.as_bytes()).then, Then::Malformed);
+        let small = "1;xxxxxxx\r\na\r\n".repeat(1_000);
+        assert_eq!(follow(small.as_bytes()).then, Then::Malformed);
+        let trailers = format!("0\r\n{}", "a: b\r\n".repeat(3_000));
+        assert_eq!(follow(trailers.as_bytes()).then, Then::Malformed);
+    }
+}
