@@ -219,7 +219,7 @@ pub fn introduction(data: SocketAddr, admin: SocketAddr) -> String {
         r#"A sample API takes {work} ms for every answer. Pannier stands in front of it:
 
   proxy  http://{data}
-  admin  http://{admin}/   (dashboard)
+  admin  http://{admin}
 
 Try, in another terminal:
 

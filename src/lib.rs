@@ -18,6 +18,7 @@
 //! | 0 | `percent`, `clock`, `drain` | escapes; time; the orderly end |
 
 pub mod admin;
+pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;

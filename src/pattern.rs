@@ -92,13 +92,29 @@ impl Pattern {
     /// # Errors
     /// Says what is wrong with it, as a sentence for whoever wrote it.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
+        Self::read(text, Tokens::default())
+    }
+
+    /// Reads a pattern whose names are to be [expanded](Self::expand): they may
+    /// stand anywhere, and more than once.
+    ///
+    /// # Errors
+    /// Says what is wrong with it, as a sentence for whoever wrote it.
+    pub fn parse_template(text: &str) -> Result<Self, PatternError> {
+        let tokens = Tokens {
+            is_template: true,
+            ..Tokens::default()
+        };
+        Self::read(text, tokens)
+    }
+
+    fn read(text: &str, mut tokens: Tokens) -> Result<Self, PatternError> {
         if text.len() > PATTERN_BYTES_MAX {
             return Err(PatternError::TooLong);
         }
         if !text.starts_with(['/', '*']) {
             return Err(PatternError::NotAPath);
         }
-        let mut tokens = Tokens::default();
         let mut rest = text;
         while let Some(character) = rest.chars().next() {
             let escapes = escapes_at(rest);
@@ -160,9 +176,7 @@ impl Pattern {
     pub fn captures(&self, path: &str) -> Option<Captures> {
         let mut captures = Captures::default();
         let mut steps = STEPS_MAX;
-        if match_from(&self.tokens, path, path, &mut captures, &mut steps)
-            || self.matches_above(path)
-        {
+        if match_from(&self.tokens, path, &mut captures, &mut steps) || self.matches_above(path) {
             Some(captures)
         } else {
             None
@@ -183,7 +197,7 @@ impl Pattern {
         }
         let is_root_only = tokens.is_empty();
         let mut steps = STEPS_MAX;
-        !is_root_only && match_from(&tokens, path, path, &mut Captures::default(), &mut steps)
+        !is_root_only && match_from(&tokens, path, &mut Captures::default(), &mut steps)
     }
 
     /// The names it captures.
@@ -245,6 +259,7 @@ struct Tokens {
     done: Vec<Token>,
     literal: String,
     wildcards: usize,
+    is_template: bool,
 }
 
 impl Tokens {
@@ -273,7 +288,8 @@ impl Tokens {
         if !is_name {
             return Err(PatternError::BadName(written.to_owned()));
         }
-        let is_whole = self.literal.ends_with('/') && (after.is_empty() || after.starts_with('/'));
+        let is_whole = self.is_template
+            || self.literal.ends_with('/') && (after.is_empty() || after.starts_with('/'));
         if !is_whole {
             return Err(PatternError::NotAWholeSegment(written.to_owned()));
         }
@@ -283,7 +299,7 @@ impl Tokens {
         let is_known = self.done.iter().any(
             |token| matches!(token, Token::Segment(other) | Token::Rest(other) if **other == *name),
         );
-        if is_known {
+        if is_known && !self.is_template {
             return Err(PatternError::DuplicateName(name.to_owned()));
         }
         self.push(if is_rest {
@@ -319,14 +335,8 @@ fn escapes_at(text: &str) -> &str {
 /// to match: an invalidation too many is safe, one too few is not.
 const STEPS_MAX: u32 = 100_000;
 
-/// Matches `tokens` against `path`, the rest of `whole`.
-fn match_from(
-    tokens: &[Token],
-    path: &str,
-    whole: &str,
-    captures: &mut Captures,
-    steps: &mut u32,
-) -> bool {
+/// Matches `tokens` against the rest of a path.
+fn match_from(tokens: &[Token], path: &str, captures: &mut Captures, steps: &mut u32) -> bool {
     if *steps == 0 {
         return true;
     }
@@ -337,19 +347,19 @@ fn match_from(
     match token {
         Token::Literal(text) => path
             .strip_prefix(&**text)
-            .is_some_and(|path| match_from(tokens, path, whole, captures, steps)),
+            .is_some_and(|path| match_from(tokens, path, captures, steps)),
         Token::Segment(name) => {
             let end = path.find('/').unwrap_or(path.len());
-            end > 0 && capture(tokens, path, end, whole, name, captures, steps)
+            end > 0 && capture(tokens, path, end, name, captures, steps)
         }
         Token::Rest(name) => {
-            !path.is_empty() && capture(tokens, path, path.len(), whole, name, captures, steps)
+            !path.is_empty() && capture(tokens, path, path.len(), name, captures, steps)
         }
         Token::Part => {
             let end = path.find('/').unwrap_or(path.len());
-            match_some(tokens, path, end, whole, captures, steps)
+            match_some(tokens, path, end, captures, steps)
         }
-        Token::Any => match_some(tokens, path, path.len(), whole, captures, steps),
+        Token::Any => match_some(tokens, path, path.len(), captures, steps),
     }
 }
 
@@ -357,14 +367,13 @@ fn capture(
     tokens: &[Token],
     path: &str,
     end: usize,
-    whole: &str,
     name: &str,
     captures: &mut Captures,
     steps: &mut u32,
 ) -> bool {
     let known = captures.0.len();
     captures.0.push((name.into(), path[..end].into()));
-    let is_match = match_from(tokens, &path[end..], whole, captures, steps);
+    let is_match = match_from(tokens, &path[end..], captures, steps);
     if !is_match {
         captures.0.truncate(known);
     }
@@ -376,7 +385,6 @@ fn match_some(
     tokens: &[Token],
     path: &str,
     longest: usize,
-    whole: &str,
     captures: &mut Captures,
     steps: &mut u32,
 ) -> bool {
@@ -385,7 +393,7 @@ fn match_some(
     }
     (0..=longest)
         .filter(|taken| path.is_char_boundary(*taken))
-        .any(|taken| match_from(tokens, &path[taken..], whole, captures, steps))
+        .any(|taken| match_from(tokens, &path[taken..], captures, steps))
 }
 
 #[cfg(test)]
@@ -426,6 +434,9 @@ mod tests {
         assert!(expanded.matches("/b/*/xy"));
         assert!(!expanded.matches("/b/7/xy"));
         assert_eq!(pattern(&expanded.to_string()), expanded);
+        let template = Pattern::parse_template("/{id}/x-{id}.*").expect("a template");
+        let captures = pattern("/a/{id}").captures("/a/7").expect("it matches");
+        assert!(template.expand(&captures).matches("/7/x-7.csv"));
     }
 
     #[test]

@@ -124,10 +124,15 @@ impl AdminTarget {
     /// The listener at `url`.
     ///
     /// # Errors
-    /// Where `url` is not `http://host:port`.
+    /// Where `url` is neither `http://host:port` nor `host:port`.
     pub fn at(url: &str, token: Option<Secret>) -> Result<Self, AdminError> {
         let refused = || AdminError::Url(url.to_owned());
-        let parsed: http::Uri = url.parse().map_err(|_| refused())?;
+        let full = if url.contains("://") {
+            url.to_owned()
+        } else {
+            format!("http://{url}")
+        };
+        let parsed: http::Uri = full.parse().map_err(|_| refused())?;
         let is_root = matches!(parsed.path(), "" | "/") && parsed.query().is_none();
         let authority = parsed.authority().ok_or_else(refused)?;
         let is_plain_http = parsed.scheme_str() == Some("http");
@@ -268,7 +273,7 @@ mod tests {
             ("http://127.0.0.1:9090", true),
             ("http://pannier:9090/", true),
             ("https://127.0.0.1:9090", false),
-            ("127.0.0.1:9090", false),
+            ("127.0.0.1:9090", true),
             ("http://127.0.0.1:9090/stats", false),
             ("nonsense url", false),
         ] {

@@ -199,7 +199,7 @@ fn limits(mut table: Table<'_>) -> Limits {
 }
 
 fn memory(mut table: Table<'_>) -> MemoryConfig {
-    let config = MemoryConfig {
+    let mut config = MemoryConfig {
         bytes_max: table.option(
             "bytes_max",
             256 * MIB,
@@ -211,7 +211,7 @@ fn memory(mut table: Table<'_>) -> MemoryConfig {
             "body_bytes_max",
             8 * MIB,
             Sizes { min: 1, max: 4 * GIB },
-            "Larger bodies stream through and are not stored.",
+            "Larger bodies stream through and are not stored; by default no more than bytes_max and filling_bytes_max.",
         ),
         filling_bytes_max: table.option(
             "filling_bytes_max",
@@ -230,9 +230,13 @@ fn memory(mut table: Table<'_>) -> MemoryConfig {
         ("bytes_max", config.bytes_max),
         ("filling_bytes_max", config.filling_bytes_max),
     ] {
+        if !table.has("body_bytes_max") {
+            // A small store has smaller bodies without being told.
+            config.body_bytes_max = config.body_bytes_max.min(bound);
+        }
         if config.body_bytes_max > bound {
             table.problem(
-                if table.has("body_bytes_max") { "body_bytes_max" } else { name },
+                "body_bytes_max",
                 format!("`memory.body_bytes_max` is more than `memory.{name}`: such a body could never be stored"),
                 Some(format!("lower `body_bytes_max`, or raise `{name}`")),
             );

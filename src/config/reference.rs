@@ -154,7 +154,8 @@ everything that is wrong with it at once, each problem with line, column and a h
 const RELOAD: &str = "
 ## Reload
 
-SIGHUP reads the file again. A file with problems changes nothing. `[invalidation]`, `[[routes]]` and
-`[[invalidations]]` are taken by a reload; a change of any other key is reported and waits for the
-next start.
+SIGHUP reads the file again, and so does a change of the file itself. A file with problems changes
+nothing, and the log says why. A change of `listen`, `threads`, `[admin]`, `[redis]` or `[coherence]`
+is reported and waits for the next start; everything else is taken at once. Requests under way end
+under the old configuration; responses stored under a route that did not change stay.
 ";

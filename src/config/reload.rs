@@ -3,39 +3,49 @@
 use super::Config;
 
 /// The keys whose values differ and are read only when the proxy starts;
-/// everything else (`routes`, `invalidations`, `invalidation`) is taken by a
-/// reload.
+/// everything else is taken by a reload.
 #[must_use]
 pub fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
     // Taken apart, so that a key added later has to be placed here.
     let Config {
         listen,
-        upstream,
         threads,
-        origin,
-        limits,
         admin,
-        memory,
         redis,
-        coalescing,
         coherence,
+        upstream: _,
+        origin: _,
+        limits: _,
+        memory: _,
+        coalescing: _,
         invalidation: _,
         routes: _,
         invalidations: _,
     } = old;
     [
         ("listen", *listen != new.listen),
-        ("upstream", *upstream != new.upstream),
         ("threads", *threads != new.threads),
         ("admin", *admin != new.admin),
-        ("origin", *origin != new.origin),
-        ("limits", *limits != new.limits),
-        ("memory", *memory != new.memory),
         ("redis", *redis != new.redis),
-        ("coalescing", *coalescing != new.coalescing),
         ("coherence", *coherence != new.coherence),
     ]
     .into_iter()
     .filter_map(|(name, is_changed)| is_changed.then_some(name))
     .collect()
+}
+
+impl Config {
+    /// This configuration with the values that are read only at the start
+    /// taken from the one that was started with.
+    #[must_use]
+    pub fn started_as(self, started: &Self) -> Self {
+        Self {
+            listen: started.listen.clone(),
+            threads: started.threads,
+            admin: started.admin.clone(),
+            redis: started.redis.clone(),
+            coherence: started.coherence.clone(),
+            ..self
+        }
+    }
 }

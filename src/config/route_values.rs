@@ -84,7 +84,7 @@ pub(super) fn parse_pattern(text: &str) -> Result<Pattern, Wrong> {
         return Err(Wrong::new("a pattern has no query")
             .hint("it speaks of the path; every query of it is included"));
     }
-    Pattern::parse(text).map_err(|error| Wrong::new(error.to_string()))
+    Pattern::parse_template(text).map_err(|error| Wrong::new(error.to_string()))
 }
 
 /// `name=value`.

@@ -48,6 +48,17 @@ pub struct Checked {
     pub checked: u64,
 }
 
+/// An entry of the log.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// Its place.
+    pub position: LogPosition,
+    /// Where it is one of our own: the number [`Bans::apply`] gave for it.
+    pub own: Option<u64>,
+    /// What it says.
+    pub bans: Vec<Ban>,
+}
+
 /// The bans in force. Shared by all threads.
 #[derive(Debug)]
 pub struct Bans {
@@ -128,40 +139,46 @@ impl Bans {
         self.head.load(Ordering::Acquire)
     }
 
-    /// Our own bans up to number `last`, applied together with it, now have
-    /// this place in the log.
-    pub fn confirm(&self, last: u64, count: usize, position: LogPosition) {
+    /// Our own bans up to number `last` are in the log, at `position` or
+    /// before it.
+    pub fn confirm(&self, last: u64, position: LogPosition) {
+        self.state.write().confirm(last, position);
+    }
+
+    /// Puts in force what was read from the log, in its order.
+    pub fn follow(&self, entries: &[Read], position: LogPosition, now: Timestamp) {
         let mut state = self.state.write();
-        let first = last.saturating_sub(count as u64);
-        for applied in &mut state.bans {
-            if applied.local > first && applied.local <= last && applied.log.is_none() {
-                applied.log = Some(position);
+        for entry in entries {
+            if let Some(last) = entry.own {
+                state.confirm(last, entry.position);
+            } else {
+                self.push_all(&mut state, entry, now);
             }
         }
+        state.applied = position;
     }
 
-    /// Puts another instance's bans in force, read from the log.
-    pub fn follow(&self, bans: &[Ban], position: LogPosition, now: Timestamp) {
-        let mut state = self.state.write();
-        for ban in bans {
-            self.push(&mut state, ban.clone(), Some(position), now);
-        }
-    }
-
-    /// The log was read up to here.
-    pub fn advance(&self, position: LogPosition) {
-        self.state.write().applied = position;
-    }
-
-    /// What was missed is not known: everything in memory is banned, and every
-    /// record before `horizon` or of another log.
-    pub fn forget_all_before(&self, horizon: LogPosition) {
+    /// The log was read from its beginning, because what came since is not
+    /// known: everything in memory is banned, and every record before
+    /// `horizon` or of another log. `entries` are all there is after it.
+    pub fn start_over(
+        &self,
+        horizon: LogPosition,
+        entries: &[Read],
+        position: LogPosition,
+        now: Timestamp,
+    ) {
         let mut state = self.state.write();
         let number = self.head.load(Ordering::Acquire) + 1;
         state.local_floor = number;
         state.log_floor = horizon;
+        // Our own that are on their way into the log stay in force.
         state.bans.retain(|applied| applied.log.is_none());
-        self.head.store(number, Ordering::Release);
+        for entry in entries {
+            self.push_all(&mut state, entry, now);
+        }
+        state.applied = position;
+        self.head.fetch_max(number, Ordering::AcqRel);
     }
 
     /// Judges a response in memory, of which every ban up to `checked` was
@@ -237,6 +254,12 @@ impl Bans {
         }
     }
 
+    fn push_all(&self, state: &mut State, entry: &Read, now: Timestamp) {
+        for ban in &entry.bans {
+            self.push(state, ban.clone(), Some(entry.position), now);
+        }
+    }
+
     fn push(&self, state: &mut State, ban: Ban, log: Option<LogPosition>, now: Timestamp) {
         let number = self.head.load(Ordering::Acquire) + 1;
         // A later ban on the same takes the place of an earlier one, which
@@ -265,6 +288,13 @@ impl Bans {
 }
 
 impl State {
+    fn confirm(&mut self, last: u64, position: LogPosition) {
+        let own = self.bans.iter_mut().filter(|applied| applied.log.is_none());
+        for applied in own.filter(|applied| applied.local <= last) {
+            applied.log = Some(position);
+        }
+    }
+
     fn fold_older_half(&mut self) {
         let half = self.bans.len() / 2;
         for applied in self.bans.drain(..half) {
@@ -299,181 +329,5 @@ fn worst<'a>(matching: impl Iterator<Item = &'a Applied>) -> Verdict {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pattern::Pattern;
-    use crate::semantics::stored::tests_support::response;
-
-    const NOW: Timestamp = Timestamp::from_unix_millis(0);
-
-    fn ban(path: &str) -> Ban {
-        Ban::hard(Scope::Pattern(Pattern::literal(path)))
-    }
-
-    fn stored(path: &str, position: Position) -> StoredHead {
-        let mut head = response(path, 0).head;
-        head.position = position;
-        head
-    }
-
-    fn log(millis: u64) -> LogPosition {
-        LogPosition {
-            incarnation: 1,
-            millis,
-            sequence: 0,
-        }
-    }
-
-    #[test]
-    fn a_response_outlives_bans_before_its_fetch_and_none_after() {
-        let bans = Bans::new(100);
-        bans.apply(&[ban("/a")], NOW);
-        let head = stored("/a", bans.position());
-        assert_eq!(
-            bans.judge(&head, head.position.local).verdict,
-            Verdict::Stands
-        );
-        bans.apply(&[ban("/b")], NOW);
-        assert_eq!(
-            bans.judge(&head, head.position.local).verdict,
-            Verdict::Stands
-        );
-        bans.apply(&[ban("/a")], NOW);
-        assert_eq!(
-            bans.judge(&head, head.position.local).verdict,
-            Verdict::Banned
-        );
-    }
-
-    #[test]
-    fn a_fill_that_began_before_a_write_ended_is_dead_on_arrival() {
-        let bans = Bans::new(100);
-        let before = bans.position();
-        bans.apply(&[ban("/a")], NOW);
-        let head = stored("/a", before);
-        assert!(bans.overtook(&before, "r", &head.target));
-        assert_eq!(bans.judge(&head, before.local).verdict, Verdict::Banned);
-        assert_eq!(bans.judge_record(&head).verdict, Verdict::Banned);
-    }
-
-    #[test]
-    fn a_record_is_measured_against_the_log() {
-        let bans = Bans::new(100);
-        bans.forget_all_before(log(0));
-        bans.advance(log(5));
-        bans.follow(&[ban("/a")], log(5), NOW);
-        let at = |millis| Position {
-            local: 0,
-            log: log(millis),
-        };
-        assert_eq!(
-            bans.judge_record(&stored("/a", at(4))).verdict,
-            Verdict::Banned
-        );
-        assert_eq!(
-            bans.judge_record(&stored("/a", at(5))).verdict,
-            Verdict::Stands
-        );
-        assert_eq!(
-            bans.judge_record(&stored("/b", at(4))).verdict,
-            Verdict::Stands
-        );
-    }
-
-    #[test]
-    fn our_own_ban_counts_for_every_record_until_the_log_has_it() {
-        let bans = Bans::new(100);
-        bans.advance(log(9));
-        let last = bans.apply(&[ban("/a")], NOW);
-        let record = stored(
-            "/a",
-            Position {
-                local: 0,
-                log: log(9),
-            },
-        );
-        assert_eq!(bans.judge_record(&record).verdict, Verdict::Banned);
-        bans.confirm(last, 1, log(8));
-        assert_eq!(bans.judge_record(&record).verdict, Verdict::Stands);
-    }
-
-    #[test]
-    fn a_record_of_another_log_or_from_before_the_horizon_is_a_miss() {
-        let bans = Bans::new(100);
-        bans.advance(log(9));
-        bans.forget_all_before(log(7));
-        let at = |log| stored("/a", Position { local: 0, log });
-        assert_eq!(bans.judge_record(&at(log(6))).verdict, Verdict::Banned);
-        assert_eq!(bans.judge_record(&at(log(7))).verdict, Verdict::Stands);
-        let other = LogPosition {
-            incarnation: 2,
-            ..log(9)
-        };
-        assert_eq!(bans.judge_record(&at(other)).verdict, Verdict::Banned);
-    }
-
-    #[test]
-    fn a_soft_ban_softens_and_a_hard_one_after_it_bans() {
-        let bans = Bans::new(100);
-        let head = stored("/a", bans.position());
-        let soft = Ban {
-            is_soft: true,
-            ..ban("/a")
-        };
-        bans.apply(&[soft], NOW);
-        assert_eq!(bans.judge(&head, 0).verdict, Verdict::Softened { by: 1 });
-        bans.apply(&[ban("/a")], NOW);
-        assert_eq!(bans.judge(&head, 0).verdict, Verdict::Banned);
-    }
-
-    #[test]
-    fn a_soft_ban_does_not_take_the_place_of_a_hard_one() {
-        let bans = Bans::new(100);
-        let head = stored("/a", bans.position());
-        bans.apply(&[ban("/a")], NOW);
-        bans.apply(
-            &[Ban {
-                is_soft: true,
-                ..ban("/a")
-            }],
-            NOW,
-        );
-        assert_eq!(bans.judge(&head, 0).verdict, Verdict::Banned);
-    }
-
-    #[test]
-    fn many_bans_on_one_path_are_one() {
-        let bans = Bans::new(100);
-        for _ in 0..1_000 {
-            bans.apply(&[ban("/a")], NOW);
-        }
-        assert_eq!(bans.len(), 1);
-        assert_eq!(bans.head(), 1_000);
-    }
-
-    #[test]
-    fn at_the_bound_the_older_half_bans_everything_before_it() {
-        let bans = Bans::new(10);
-        let early = stored("/untouched", bans.position());
-        for n in 0..11 {
-            bans.apply(&[ban(&format!("/{n}"))], NOW);
-        }
-        assert!(bans.len() <= 10);
-        assert_eq!(bans.judge(&early, 0).verdict, Verdict::Banned);
-        let late = stored("/untouched", bans.position());
-        assert_eq!(
-            bans.judge(&late, late.position.local).verdict,
-            Verdict::Stands
-        );
-    }
-
-    #[test]
-    fn bans_leave_when_nothing_they_match_can_be_left() {
-        let bans = Bans::new(10);
-        bans.apply(&[ban("/a")], NOW);
-        bans.prune(NOW.plus(Duration::from_secs(60)), Duration::from_secs(60));
-        assert_eq!(bans.len(), 1);
-        bans.prune(NOW.plus(Duration::from_secs(61)), Duration::from_secs(60));
-        assert!(bans.is_empty());
-    }
-}
+#[path = "bans_tests.rs"]
+mod tests;

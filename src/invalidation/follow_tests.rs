@@ -1,3 +1,5 @@
+//! Following the log of a real Redis.
+
 use bytes::Bytes;
 use tokio::sync::mpsc;
 

@@ -1,3 +1,5 @@
+//! Appending to the log of a real Redis.
+
 use super::*;
 use crate::link::test_redis::{TestRedis, within};
 

@@ -153,6 +153,20 @@ impl Pour {
         .await
     }
 
+    /// Waits until nobody reads any more, once nobody can join. Cancelling the
+    /// wait loses nothing.
+    pub async fn abandoned(&self) {
+        poll_fn(|cx| {
+            let mut state = self.shared.state.lock();
+            if state.is_passing_on && state.readers.is_empty() {
+                return Poll::Ready(());
+            }
+            state.pourer = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
     /// Breaks the bodies of the readers that hold the pour up, if others have
     /// taken all there is.
     pub fn leave_slow_readers_behind(&self) {

@@ -73,7 +73,8 @@ pub(super) enum First {
 pub(super) struct Fetch {
     pub(super) shared: Arc<Shared>,
     pub(super) ask: Arc<Ask>,
-    /// What is stored and stale: the origin is asked whether it still holds.
+    /// What is stored and stale: the origin is asked whether it still holds,
+    /// where there is something to ask it by; and it may bridge a failure.
     pub(super) candidate: Option<Arc<Entry>>,
     /// How far bans were known when this began.
     pub(super) began: Position,
@@ -127,7 +128,7 @@ impl Fetch {
         let response = store
             .lookup_shared(&cacheable.cache, &cacheable.key, &self.ask.fields)
             .await?;
-        let checked = self.shared.invalidation.bans.judge_record(&response.head);
+        let checked = self.shared.invalidation.judge_record(&response.head);
         let softened = match checked.verdict {
             Verdict::Banned => return None,
             Verdict::Softened { by } => by,
@@ -259,12 +260,10 @@ impl Fetch {
                 self.land(client, Landing::Reusable(entry, Source::Validated));
             }
             Storability::Refuse(_) => {
-                store.remove(
-                    &cacheable.cache,
-                    &cacheable.key,
-                    candidate,
-                    Departure::Expired,
-                );
+                let (cache, key) = (&cacheable.cache, &cacheable.key);
+                store
+                    .memory
+                    .remove(cache, key, candidate, Departure::Expired);
                 if let Some(lead) = &self.lead {
                     lead.land(Landing::NotShareable);
                 }
@@ -288,9 +287,8 @@ impl Fetch {
             && !is_failure(answer.head.status)
         {
             let (cache, key) = (&cacheable.cache, &cacheable.key);
-            self.shared
-                .store
-                .remove(cache, key, candidate, Departure::Expired);
+            let memory = &self.shared.store.memory;
+            memory.remove(cache, key, candidate, Departure::Expired);
         }
         if let Some(lead) = &self.lead {
             lead.land(Landing::NotShareable);

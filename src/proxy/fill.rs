@@ -71,7 +71,15 @@ pub(super) async fn pump(
     let mut is_kept = true;
     let mut trailers = None;
     let mut body = IdleLimited::new(body, ask.origin().config().body_idle_timeout);
-    while let Some(frame) = body.frame().await {
+    loop {
+        let frame = tokio::select! {
+            frame = body.frame() => frame,
+            // An origin that sends nothing more would never be left.
+            () = pour.abandoned(), if !is_kept => return Err(Broken::Abandoned),
+        };
+        let Some(frame) = frame else {
+            break;
+        };
         let piece = match frame?.into_data() {
             Ok(piece) => piece,
             Err(frame) => {

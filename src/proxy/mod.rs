@@ -5,8 +5,11 @@
 //! else ([`pass`]). Errors leave as [`Failure`]; only the server knows what
 //! status code they become.
 
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use http::{Request, Response};
@@ -74,5 +77,20 @@ impl Proxy {
             Ok(_) => read::serve(&self.shared, Arc::new(ask)).await,
             Err(why) => pass::serve(&self.shared, &ask, body, why).await,
         }
+    }
+}
+
+impl tower_service::Service<Request<Body>> for Proxy {
+    type Response = Response<Body>;
+    type Error = Failure;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Failure>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let proxy = self.clone();
+        Box::pin(async move { proxy.serve(request).await })
     }
 }

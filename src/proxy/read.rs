@@ -166,7 +166,7 @@ impl Read<'_> {
                     let fetch = Fetch {
                         shared: Arc::clone(self.shared),
                         ask: Arc::clone(&self.ask),
-                        candidate: self.validatable_candidate(),
+                        candidate: self.candidate.clone(),
                         began,
                         lead: Some(lead),
                         may_use_redis: true,
@@ -213,7 +213,7 @@ impl Read<'_> {
         let fetch = Fetch {
             shared: Arc::clone(self.shared),
             ask: Arc::clone(&self.ask),
-            candidate: self.validatable_candidate(),
+            candidate: self.candidate.clone(),
             began: self.shared.invalidation.position(),
             lead: None,
             may_use_redis: false,
@@ -345,7 +345,7 @@ impl Read<'_> {
             let fetch = Fetch {
                 shared: Arc::clone(self.shared),
                 ask: Arc::clone(&self.ask),
-                candidate: Some(Arc::clone(entry)).filter(|entry| has_validators(entry)),
+                candidate: Some(Arc::clone(entry)),
                 began,
                 lead: Some(lead),
                 may_use_redis: true,
@@ -368,10 +368,6 @@ impl Read<'_> {
             .unwrap_or_default()
     }
 
-    fn validatable_candidate(&self) -> Option<Arc<Entry>> {
-        self.candidate.clone().filter(|entry| has_validators(entry))
-    }
-
     fn told(&self, cache: CacheResult, status: CacheStatus) -> Told {
         self.ask.told(cache, status)
     }
@@ -382,8 +378,4 @@ impl Read<'_> {
             told: Box::new(self.told(CacheResult::Miss, CacheStatus::forwarded(self.why))),
         }
     }
-}
-
-fn has_validators(entry: &Entry) -> bool {
-    entry.response.head.validators.any()
 }

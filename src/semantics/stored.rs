@@ -29,6 +29,13 @@ pub struct LogPosition {
     pub sequence: u64,
 }
 
+impl std::fmt::Display for LogPosition {
+    /// As Redis writes it: `millis-sequence`.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}-{}", self.millis, self.sequence)
+    }
+}
+
 /// How far invalidations were known when the fetch of a response *began*.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
@@ -103,15 +110,22 @@ impl StoredHead {
         now.since(self.response_time)
     }
 
-    /// Whether nothing can reuse it any more, with validation or without.
+    /// How long it is worth keeping after it arrived or was validated: as long
+    /// as it can be reused, and some more where it can be validated.
     #[must_use]
-    pub fn is_spent(&self, now: Timestamp) -> bool {
-        let kept_to_validate = if self.validators.any() {
+    pub fn kept_for(&self) -> Duration {
+        let to_validate = if self.validators.any() {
             VALIDATABLE_FOR
         } else {
             Duration::ZERO
         };
-        self.resident_time(now) >= self.freshness.usable_for() + kept_to_validate
+        self.freshness.usable_for() + to_validate
+    }
+
+    /// Whether it is not worth keeping any more.
+    #[must_use]
+    pub fn is_spent(&self, now: Timestamp) -> bool {
+        self.resident_time(now) >= self.kept_for()
     }
 }
 

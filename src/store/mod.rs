@@ -1,4 +1,4 @@
-//! Where responses are stored.
+//! Where responses are stored: in this process and in Redis.
 
 use std::sync::Arc;
 
@@ -17,13 +17,16 @@ mod samples;
 mod sweep;
 mod writer;
 
-use memory::{Departure, Entry, Memory, RouteCache};
+use memory::{Entry, Memory, RouteCache};
+use redis::{Lookup, RedisStore};
 
 /// The stores of this instance, nearest first.
 #[derive(Debug)]
 pub struct Store {
     /// In this process (L1).
     pub memory: Memory,
+    /// Shared by instances (L2); `None` where there is none.
+    pub redis: Option<RedisStore>,
 }
 
 impl Store {
@@ -35,6 +38,10 @@ impl Store {
         key: CacheKey,
         response: Arc<StoredResponse>,
     ) -> Arc<Entry> {
+        if let Some(redis) = &self.redis {
+            let kept_for = response.head.kept_for();
+            redis.store(key, Arc::clone(&response), kept_for);
+        }
         let entry = Arc::new(Entry::new(response));
         self.promote(cache, key, Arc::clone(&entry));
         entry
@@ -47,18 +54,26 @@ impl Store {
         }
     }
 
-    /// Drops this very entry from memory, if it is still there.
-    pub fn remove(&self, cache: &RouteCache, key: &CacheKey, entry: &Entry, why: Departure) {
-        self.memory.remove(cache, key, entry, why);
-    }
-
-    /// What Redis has for a request.
+    /// What Redis has for a request; `None` as well where it does not answer
+    /// in time.
     pub async fn lookup_shared(
         &self,
-        _cache: &RouteCache,
-        _key: &CacheKey,
-        _request: &HeaderMap,
+        cache: &RouteCache,
+        key: &CacheKey,
+        request: &HeaderMap,
     ) -> Option<Arc<StoredResponse>> {
-        None
+        let redis = self.redis.as_ref()?;
+        let guess = self.memory.vary_names(cache, key);
+        match redis.lookup(key, request, guess.as_ref()).await {
+            Lookup::Hit(response) => Some(response),
+            Lookup::Miss | Lookup::Unavailable => None,
+        }
+    }
+
+    /// Waits until what is on its way to Redis is written or dropped.
+    pub async fn flushed(&self) {
+        if let Some(redis) = &self.redis {
+            redis.flushed().await;
+        }
     }
 }

@@ -1,3 +1,5 @@
+//! Records: round trips, and everything that is not one.
+
 use proptest::prelude::*;
 
 use super::*;

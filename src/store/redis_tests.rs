@@ -1,3 +1,5 @@
+//! Storing in a real Redis, and in one that fails.
+
 use super::*;
 use crate::link::test_redis::{TestCluster, TestRedis, within};
 use crate::semantics::freshness::SECONDS_MAX;

@@ -303,7 +303,7 @@ impl Proxy {
     }
 
     fn admin_request(&self, method: &str, target: &str) -> Ask {
-        let request = ask(self.admin, method, target);
+        let request = ask(self.admin, method, target).host(&self.admin.to_string());
         match &self.token {
             Some(token) => request.header("Authorization", &format!("Bearer {token}")),
             None => request,
@@ -434,7 +434,7 @@ impl Drop for Proxy {
 
 fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
     let event: serde_json::Value = serde_json::from_str(line).ok()?;
-    let fields = &event["fields"];
+    let fields = &event;
     if fields["message"] != "listening" {
         return None;
     }

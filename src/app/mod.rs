@@ -1,0 +1,250 @@
+//! What runs, on which thread, and in which order it stops.
+//!
+//! Data threads, one current-thread runtime each, run the proxy and nothing
+//! else. One control thread, the caller's, runs the admin listener, the
+//! connections to Redis, the sweep and the reload. They share [`Shared`].
+//!
+//! It stops in this order: the drain begins (nothing new is accepted, probes
+//! say so), the data threads finish, what waits for Redis is written, the
+//! admin listener ends last, so that it can be asked until then.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::admin::{self, Control, Guard};
+use crate::clock::Clock;
+use crate::config::{Config, Limits};
+use crate::drain::Drain;
+use crate::invalidation::Invalidation;
+use crate::link::EndpointError;
+use crate::proxy::{Proxy, Shared, SiteError};
+use crate::server::{self, Sockets};
+use crate::store::Store;
+use crate::store::memory::{Bounds, Memory};
+use crate::store::redis::RedisStore;
+use crate::telemetry::Telemetry;
+use crate::telemetry::prometheus::Exporter;
+
+mod operations;
+mod reload;
+mod signals;
+mod sweep;
+
+use operations::Running;
+
+/// What waits for Redis at the end is given so long.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why it did not start. Displays as one sentence for the user.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {0}")]
+    Listen(#[source] io::Error),
+    /// The admin address cannot be listened on.
+    #[error("cannot listen on {0} for admin: {1}")]
+    AdminListen(SocketAddr, #[source] io::Error),
+    /// A thread or its runtime could not be made.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
+    /// The configuration cannot be put in force.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// `[redis]` leads to no Redis.
+    #[error("Redis: {0}")]
+    Redis(#[from] EndpointError),
+    /// The metrics contradict each other.
+    #[error("the metrics: {0}")]
+    Metrics(#[from] ::prometheus::Error),
+}
+
+/// Where a running proxy listens.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// The data plane.
+    pub data: Vec<SocketAddr>,
+    /// The control plane; `None` where it is off.
+    pub admin: Option<SocketAddr>,
+}
+
+/// Runs until a signal ends it and everything is drained. `file` is what a
+/// reload reads again; `ready` is called once everything listens.
+///
+/// # Errors
+/// [`StartError`] where it does not get that far.
+pub fn run(
+    config: Config,
+    file: Option<PathBuf>,
+    ready: impl FnOnce(&Addresses),
+) -> Result<(), StartError> {
+    // Fails only where a provider was installed before, which serves as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let sockets = server::bind(&config.listen, config.threads).map_err(StartError::Listen)?;
+    let runtime = runtime()?;
+    runtime.block_on(serve(config, file, sockets, ready))
+}
+
+async fn serve(
+    config: Config,
+    file: Option<PathBuf>,
+    sockets: Vec<Sockets>,
+    ready: impl FnOnce(&Addresses),
+) -> Result<(), StartError> {
+    let clock = Clock::System;
+    let drain = Drain::new();
+    let telemetry = Arc::new(Telemetry::new(clock.clone()));
+    let (invalidation, redis) = coherence(&config, &clock, &telemetry)?;
+    let store = Store {
+        memory: Memory::new(Bounds::of(&config.memory)),
+        redis,
+    };
+    let limits = Arc::new(ArcSwap::from_pointee(config.limits.clone()));
+    let admin = admin_listener(&config).await?;
+    let addresses = Addresses {
+        data: data_addresses(&sockets).map_err(StartError::Listen)?,
+        admin: admin
+            .as_ref()
+            .and_then(|listener| listener.local_addr().ok()),
+    };
+    let guard = Guard::new(config.admin.as_ref().and_then(|admin| admin.token.as_ref()));
+    let shared = Shared::new(
+        config,
+        store,
+        Arc::new(invalidation),
+        Arc::clone(&telemetry),
+        clock,
+        drain.clone(),
+    )?;
+    let threads = start_data_threads(sockets, &shared, &limits, &drain)?;
+    let control = Arc::new(Control {
+        exporter: Exporter::new(Arc::clone(&telemetry))?,
+        telemetry,
+        operations: Arc::new(Running::new(Arc::clone(&shared))),
+        guard,
+    });
+    let over = Drain::new();
+    let admin = admin.map(|listener| {
+        let over = over.clone();
+        let until_over = async move {
+            over.begun().await;
+        };
+        tokio::spawn(admin::serve(listener, admin::router(control), until_over))
+    });
+    tokio::spawn(sweep::run(Arc::clone(&shared)));
+    if let Some(file) = file {
+        tokio::spawn(reload::run(file, Arc::clone(&shared), limits));
+    }
+    announce(&addresses);
+    ready(&addresses);
+
+    signals::asked_to_stop().await;
+    let within = shared.site().config.limits.drain_timeout;
+    tracing::info!(within_s = within.as_secs_f64(), "draining");
+    drain.begin(within);
+    let left = drain.finished().await;
+    join(threads).await;
+    let flushed = async {
+        shared.invalidation.flushed().await;
+        shared.store.flushed().await;
+    };
+    if tokio::time::timeout(FLUSH_TIMEOUT, flushed).await.is_err() {
+        tracing::warn!("not everything meant for Redis reached it before the end");
+    }
+    over.begin(Duration::ZERO);
+    if let Some(admin) = admin {
+        let _ = admin.await;
+    }
+    tracing::info!(connections_cut = left, "stopped");
+    Ok(())
+}
+
+/// What instances share, where they share anything.
+fn coherence(
+    config: &Config,
+    clock: &Clock,
+    telemetry: &Telemetry,
+) -> Result<(Invalidation, Option<RedisStore>), StartError> {
+    let Some(redis) = &config.redis else {
+        let alone = Invalidation::alone(&config.coherence, clock.clone());
+        return Ok((alone, None));
+    };
+    let counters = telemetry.redis();
+    let invalidation = Invalidation::shared(redis, &config.coherence, clock.clone(), counters)?;
+    let body_bytes_max = config.memory.body_bytes_max;
+    let store = RedisStore::start(redis, body_bytes_max, Arc::clone(counters))?;
+    Ok((invalidation, Some(store)))
+}
+
+fn announce(addresses: &Addresses) {
+    let data: Vec<String> = addresses.data.iter().map(SocketAddr::to_string).collect();
+    tracing::info!(
+        data = data.join(","),
+        admin = addresses.admin.map(|admin| admin.to_string()),
+        "listening"
+    );
+}
+
+fn data_addresses(sockets: &[Sockets]) -> io::Result<Vec<SocketAddr>> {
+    sockets.first().map_or(Ok(Vec::new()), Sockets::addresses)
+}
+
+async fn admin_listener(config: &Config) -> Result<Option<TcpListener>, StartError> {
+    let Some(admin) = &config.admin else {
+        return Ok(None);
+    };
+    let listener = TcpListener::bind(admin.listen).await;
+    listener
+        .map(Some)
+        .map_err(|error| StartError::AdminListen(admin.listen, error))
+}
+
+fn start_data_threads(
+    sockets: Vec<Sockets>,
+    shared: &Arc<Shared>,
+    limits: &Arc<ArcSwap<Limits>>,
+    drain: &Drain,
+) -> Result<Vec<JoinHandle<()>>, StartError> {
+    let start = |(index, sockets)| {
+        let runtime = runtime()?;
+        let proxy = Proxy::new(Arc::clone(shared), index);
+        let (limits, drain) = (Arc::clone(limits), drain.clone());
+        std::thread::Builder::new()
+            .name(format!("data-{index}"))
+            .spawn(move || {
+                let served = runtime.block_on(server::serve(sockets, proxy, limits, drain));
+                if let Err(error) = served {
+                    tracing::error!(%error, "a data thread ended");
+                }
+            })
+            .map_err(StartError::Thread)
+    };
+    sockets.into_iter().enumerate().map(start).collect()
+}
+
+/// Data threads end when the drain is over; to wait for them must not keep
+/// the control thread from its work.
+async fn join(threads: Vec<JoinHandle<()>>) {
+    let joined = tokio::task::spawn_blocking(|| {
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a data thread panicked");
+            }
+        }
+    });
+    let _ = joined.await;
+}
+
+fn runtime() -> Result<Runtime, StartError> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(StartError::Thread)
+}

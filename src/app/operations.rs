@@ -1,0 +1,108 @@
+//! What operators ask of the running proxy.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::admin::{
+    Bounds, InvalidateRequest, Invalidated, OperationError, Operations, RedisBounds, RouteFigures,
+    Scope as Asked, Tier,
+};
+use crate::invalidation::scope::{Ban, Scope};
+use crate::proxy::Shared;
+use crate::semantics::target::RequestTarget;
+
+/// The running proxy.
+pub(super) struct Running {
+    shared: Arc<Shared>,
+}
+
+impl Running {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+impl Operations for Running {
+    fn invalidate(
+        &self,
+        request: InvalidateRequest,
+    ) -> BoxFuture<'_, Result<Invalidated, OperationError>> {
+        let ban = Ban {
+            scope: scope(request.scope),
+            is_soft: request.soft,
+        };
+        Box::pin(async move {
+            let receipt = self.shared.invalidation.put_in_force(&[ban]).await;
+            Ok(Invalidated {
+                position: receipt.position.map(|position| position.to_string()),
+                acknowledged: vec![self.shared.invalidation.instance().to_owned()],
+                missing: Vec::new(),
+            })
+        })
+    }
+
+    fn clear(&self, tier: Tier) -> BoxFuture<'_, Result<(), OperationError>> {
+        Box::pin(async move {
+            let store = &self.shared.store;
+            match &store.redis {
+                None if tier == Tier::Redis => return Err(OperationError::NoRedis),
+                Some(redis) if tier != Tier::Memory => {
+                    if tier == Tier::All {
+                        // Clearing takes a while; none is to be reused meanwhile.
+                        let all = [Ban::hard(Scope::All)];
+                        self.shared.invalidation.put_in_force(&all).await;
+                    }
+                    redis.clear();
+                }
+                _ => {}
+            }
+            if tier != Tier::Redis {
+                store.memory.clear();
+            }
+            Ok(())
+        })
+    }
+
+    fn routes(&self) -> Vec<RouteFigures> {
+        let site = self.shared.site();
+        let figures = site.routes.routes().iter().map(|route| RouteFigures {
+            name: Arc::clone(&route.name),
+            path: Arc::clone(&route.path),
+            entries_max: route.entries_max,
+        });
+        figures.collect()
+    }
+
+    fn bounds(&self) -> Bounds {
+        let config = &self.shared.site().config;
+        Bounds {
+            memory_bytes_max: config.memory.bytes_max,
+            connections_max: config.limits.connections_max as u64,
+            redis: config.redis.as_ref().map(|redis| RedisBounds {
+                queue_max: redis.queue_max as u64,
+                queue_bytes_max: redis.queue_bytes_max,
+            }),
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        !self.shared.drain.is_draining()
+    }
+}
+
+fn scope(asked: Asked) -> Scope {
+    match asked {
+        Asked::All => Scope::All,
+        Asked::Route(name) => Scope::Route(name),
+        Asked::Pattern(pattern) => Scope::Pattern(pattern),
+        Asked::Tag(tag) => Scope::Tag(tag),
+        Asked::Url(url) => Scope::Url {
+            host: url
+                .authority()
+                .map(|authority| authority.as_str().to_ascii_lowercase().into()),
+            path: RequestTarget::of(url.path(), None).path.into(),
+            query: url.query().map(Into::into),
+        },
+    }
+}

@@ -1,0 +1,218 @@
+//! Bans: what outlives them and what does not.
+
+use super::*;
+use crate::pattern::Pattern;
+use crate::semantics::stored::tests_support::response;
+
+const NOW: Timestamp = Timestamp::from_unix_millis(0);
+
+fn ban(path: &str) -> Ban {
+    Ban::hard(Scope::Pattern(Pattern::literal(path)))
+}
+
+fn stored(path: &str, position: Position) -> StoredHead {
+    let mut head = response(path, 0).head;
+    head.position = position;
+    head
+}
+
+fn read(path: &str, millis: u64) -> Read {
+    Read {
+        position: log(millis),
+        own: None,
+        bans: vec![ban(path)],
+    }
+}
+
+fn log(millis: u64) -> LogPosition {
+    LogPosition {
+        incarnation: 1,
+        millis,
+        sequence: 0,
+    }
+}
+
+#[test]
+fn a_response_outlives_bans_before_its_fetch_and_none_after() {
+    let bans = Bans::new(100);
+    bans.apply(&[ban("/a")], NOW);
+    let head = stored("/a", bans.position());
+    assert_eq!(
+        bans.judge(&head, head.position.local).verdict,
+        Verdict::Stands
+    );
+    bans.apply(&[ban("/b")], NOW);
+    assert_eq!(
+        bans.judge(&head, head.position.local).verdict,
+        Verdict::Stands
+    );
+    bans.apply(&[ban("/a")], NOW);
+    assert_eq!(
+        bans.judge(&head, head.position.local).verdict,
+        Verdict::Banned
+    );
+}
+
+#[test]
+fn a_fill_that_began_before_a_write_ended_is_dead_on_arrival() {
+    let bans = Bans::new(100);
+    let before = bans.position();
+    bans.apply(&[ban("/a")], NOW);
+    let head = stored("/a", before);
+    assert!(bans.overtook(&before, "r", &head.target));
+    assert_eq!(bans.judge(&head, before.local).verdict, Verdict::Banned);
+    assert_eq!(bans.judge_record(&head).verdict, Verdict::Banned);
+}
+
+#[test]
+fn a_record_is_measured_against_the_log() {
+    let bans = Bans::new(100);
+    bans.start_over(log(0), &[read("/a", 5)], log(5), NOW);
+    let at = |millis| Position {
+        local: 0,
+        log: log(millis),
+    };
+    assert_eq!(
+        bans.judge_record(&stored("/a", at(4))).verdict,
+        Verdict::Banned
+    );
+    assert_eq!(
+        bans.judge_record(&stored("/a", at(5))).verdict,
+        Verdict::Stands
+    );
+    assert_eq!(
+        bans.judge_record(&stored("/b", at(4))).verdict,
+        Verdict::Stands
+    );
+}
+
+#[test]
+fn our_own_ban_counts_for_every_record_until_the_log_has_it() {
+    let bans = Bans::new(100);
+    bans.start_over(log(0), &[], log(9), NOW);
+    let last = bans.apply(&[ban("/a")], NOW);
+    let record = stored(
+        "/a",
+        Position {
+            local: 0,
+            log: log(9),
+        },
+    );
+    assert_eq!(bans.judge_record(&record).verdict, Verdict::Banned);
+    bans.confirm(last, log(8));
+    assert_eq!(bans.judge_record(&record).verdict, Verdict::Stands);
+}
+
+#[test]
+fn a_record_of_another_log_or_from_before_the_horizon_is_a_miss() {
+    let bans = Bans::new(100);
+    bans.start_over(log(7), &[], log(9), NOW);
+    let at = |log| stored("/a", Position { local: 0, log });
+    assert_eq!(bans.judge_record(&at(log(6))).verdict, Verdict::Banned);
+    assert_eq!(bans.judge_record(&at(log(7))).verdict, Verdict::Stands);
+    let other = LogPosition {
+        incarnation: 2,
+        ..log(9)
+    };
+    assert_eq!(bans.judge_record(&at(other)).verdict, Verdict::Banned);
+}
+
+#[test]
+fn starting_over_drops_memory_and_keeps_what_is_not_in_the_log_yet() {
+    let bans = Bans::new(100);
+    let early = stored("/b", bans.position());
+    bans.apply(&[ban("/a")], NOW);
+    bans.start_over(log(0), &[read("/c", 3)], log(3), NOW);
+    assert_eq!(bans.judge(&early, 0).verdict, Verdict::Banned);
+    let at = |path, millis| {
+        let log = log(millis);
+        stored(path, Position { local: 0, log })
+    };
+    let verdict = |path, millis| bans.judge_record(&at(path, millis)).verdict;
+    assert_eq!(verdict("/a", 3), Verdict::Banned);
+    assert_eq!(verdict("/c", 2), Verdict::Banned);
+    assert_eq!(verdict("/c", 3), Verdict::Stands);
+    let late = stored("/b", bans.position());
+    let judged = bans.judge(&late, late.position.local);
+    assert_eq!(judged.verdict, Verdict::Stands);
+}
+
+#[test]
+fn our_own_entry_is_not_applied_twice() {
+    let bans = Bans::new(100);
+    bans.start_over(log(0), &[], log(0), NOW);
+    let last = bans.apply(&[ban("/a")], NOW);
+    let refetched = stored("/a", bans.position());
+    let own = Read {
+        own: Some(last),
+        ..read("/a", 1)
+    };
+    bans.follow(&[own], log(1), NOW);
+    let judged = bans.judge(&refetched, refetched.position.local);
+    assert_eq!(judged.verdict, Verdict::Stands);
+}
+
+#[test]
+fn a_soft_ban_softens_and_a_hard_one_after_it_bans() {
+    let bans = Bans::new(100);
+    let head = stored("/a", bans.position());
+    let soft = Ban {
+        is_soft: true,
+        ..ban("/a")
+    };
+    bans.apply(&[soft], NOW);
+    assert_eq!(bans.judge(&head, 0).verdict, Verdict::Softened { by: 1 });
+    bans.apply(&[ban("/a")], NOW);
+    assert_eq!(bans.judge(&head, 0).verdict, Verdict::Banned);
+}
+
+#[test]
+fn a_soft_ban_does_not_take_the_place_of_a_hard_one() {
+    let bans = Bans::new(100);
+    let head = stored("/a", bans.position());
+    bans.apply(&[ban("/a")], NOW);
+    bans.apply(
+        &[Ban {
+            is_soft: true,
+            ..ban("/a")
+        }],
+        NOW,
+    );
+    assert_eq!(bans.judge(&head, 0).verdict, Verdict::Banned);
+}
+
+#[test]
+fn many_bans_on_one_path_are_one() {
+    let bans = Bans::new(100);
+    for _ in 0..1_000 {
+        bans.apply(&[ban("/a")], NOW);
+    }
+    assert_eq!(bans.len(), 1);
+    assert_eq!(bans.head(), 1_000);
+}
+
+#[test]
+fn at_the_bound_the_older_half_bans_everything_before_it() {
+    let bans = Bans::new(10);
+    let early = stored("/untouched", bans.position());
+    for n in 0..11 {
+        bans.apply(&[ban(&format!("/{n}"))], NOW);
+    }
+    assert!(bans.len() <= 10);
+    assert_eq!(bans.judge(&early, 0).verdict, Verdict::Banned);
+    let late = stored("/untouched", bans.position());
+    assert_eq!(
+        bans.judge(&late, late.position.local).verdict,
+        Verdict::Stands
+    );
+}
+
+#[test]
+fn bans_leave_when_nothing_they_match_can_be_left() {
+    let bans = Bans::new(10);
+    bans.apply(&[ban("/a")], NOW);
+    bans.prune(NOW.plus(Duration::from_secs(60)), Duration::from_secs(60));
+    assert_eq!(bans.len(), 1);
+    bans.prune(NOW.plus(Duration::from_secs(61)), Duration::from_secs(60));
+    assert!(bans.is_empty());
+}

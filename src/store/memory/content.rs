@@ -1,0 +1,151 @@
+//! What one shard holds, and which of a key's responses a request selects.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use lru::LruCache;
+use smallvec::SmallVec;
+
+use super::entry::Entry;
+use crate::clock::Timestamp;
+use crate::semantics::key::CacheKey;
+use crate::semantics::vary::{SecondaryKey, VaryNames};
+
+/// A key whose responses name more different sets of `Vary` fields than this
+/// forgets the oldest set.
+const VARY_SETS_MAX: usize = 4;
+pub(super) type Slot = (CacheKey, SecondaryKey);
+
+#[derive(Debug)]
+pub(super) struct Content {
+    pub(super) entries: LruCache<Slot, Held, foldhash::fast::RandomState>,
+    /// Keys whose responses vary: on which fields, and what is stored.
+    varying: HashMap<CacheKey, Varying, foldhash::fast::RandomState>,
+}
+
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) entry: Arc<Entry>,
+    pub(super) last_used: u64,
+    pub(super) weight_bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing {
+    pub(super) request_time: Timestamp,
+    pub(super) weight_bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Varying {
+    /// Most recently stored first.
+    sets: SmallVec<[VaryNames; 1]>,
+    secondaries: Vec<SecondaryKey>,
+}
+
+impl Default for Content {
+    fn default() -> Self {
+        Self {
+            entries: LruCache::unbounded_with_hasher(foldhash::fast::RandomState::default()),
+            varying: HashMap::default(),
+        }
+    }
+}
+
+impl Content {
+    /// The response of `key` that a request selects, used at `now`.
+    pub(super) fn find(
+        &mut self,
+        key: &CacheKey,
+        request: &HeaderMap,
+        now: u64,
+    ) -> Option<Arc<Entry>> {
+        if let Some(held) = self.entries.get_mut(&(*key, SecondaryKey::default())) {
+            held.last_used = now;
+            return Some(Arc::clone(&held.entry));
+        }
+        let varying = self.varying.get(key)?;
+        let matching = varying
+            .sets
+            .iter()
+            .map(|names| (*key, names.select(request)))
+            .filter_map(|slot| {
+                let held = self.entries.peek(&slot)?;
+                Some((held.entry.response.head.response_time, slot))
+            });
+        let (_, newest) = matching.max_by_key(|(response_time, _)| *response_time)?;
+        let held = self.entries.get_mut(&newest)?;
+        held.last_used = now;
+        Some(Arc::clone(&held.entry))
+    }
+
+    /// The fields that responses of `key` were last seen to vary on.
+    pub(super) fn vary_names(&self, key: &CacheKey) -> Option<VaryNames> {
+        self.varying.get(key)?.sets.first().cloned()
+    }
+
+    /// What stands in a slot.
+    pub(super) fn standing(&self, slot: &Slot) -> Option<Standing> {
+        self.entries.peek(slot).map(|held| Standing {
+            request_time: held.entry.response.head.request_time,
+            weight_bytes: held.weight_bytes,
+        })
+    }
+
+    /// What has to go before a response with this `Vary` takes this slot: a
+    /// response without `Vary` and ones with it do not live side by side, and
+    /// of too many variants the least recently used goes.
+    pub(super) fn displaced_by(
+        &self,
+        slot: &Slot,
+        vary: &VaryNames,
+        variants_max: usize,
+    ) -> Vec<Slot> {
+        let (key, secondary) = slot;
+        let others = self.varying.get(key);
+        let all_variants = || {
+            let secondaries = others.map(|varying| varying.secondaries.as_slice());
+            secondaries
+                .unwrap_or_default()
+                .iter()
+                .map(|other| (*key, *other))
+        };
+        if vary.is_empty() {
+            return all_variants().collect();
+        }
+        let mut displaced = vec![(*key, SecondaryKey::default())];
+        let others: Vec<Slot> = all_variants()
+            .filter(|(_, other)| other != secondary)
+            .collect();
+        if others.len() >= variants_max {
+            let least_used = others
+                .into_iter()
+                .min_by_key(|slot| self.entries.peek(slot).map_or(0, |held| held.last_used));
+            displaced.extend(least_used);
+        }
+        displaced
+    }
+
+    pub(super) fn remember_variant(&mut self, slot: &Slot, vary: &VaryNames) {
+        if vary.is_empty() {
+            return;
+        }
+        let varying = self.varying.entry(slot.0).or_default();
+        varying.sets.retain(|names| names != vary);
+        varying.sets.insert(0, vary.clone());
+        varying.sets.truncate(VARY_SETS_MAX);
+        if !varying.secondaries.contains(&slot.1) {
+            varying.secondaries.push(slot.1);
+        }
+    }
+
+    pub(super) fn forget_variant(&mut self, slot: &Slot) {
+        if let Some(varying) = self.varying.get_mut(&slot.0) {
+            varying.secondaries.retain(|other| *other != slot.1);
+            if varying.secondaries.is_empty() {
+                self.varying.remove(&slot.0);
+            }
+        }
+    }
+}

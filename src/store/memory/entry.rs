@@ -1,0 +1,67 @@
+//! A response in memory, with what was learnt about it since it was stored.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use crate::semantics::stored::StoredResponse;
+
+/// What an entry takes besides its fields and body: the map's node, the
+/// order's links, and the response's own structure.
+const ENTRY_OVERHEAD_BYTES: u64 = 640;
+/// What one field takes besides its name and value.
+const FIELD_OVERHEAD_BYTES: u64 = 96;
+
+/// A response in the store, with what was learnt about it since.
+#[derive(Debug)]
+pub struct Entry {
+    /// The response; shared with the queue to Redis.
+    pub response: Arc<StoredResponse>,
+    /// The newest ban it was checked against (see `invalidation::bans`).
+    pub checked: AtomicU64,
+    /// When a soft ban made it stale: the ban's number, or 0.
+    pub softened: AtomicU64,
+}
+
+impl Entry {
+    /// A response of which every ban up to its own position is known.
+    #[must_use]
+    pub fn new(response: Arc<StoredResponse>) -> Self {
+        let checked = AtomicU64::new(response.head.position.local);
+        Self {
+            response,
+            checked,
+            softened: AtomicU64::new(0),
+        }
+    }
+
+    /// A record from Redis, of which every ban up to `checked` is known; a
+    /// soft one among them is `softened`.
+    #[must_use]
+    pub fn promoted(response: Arc<StoredResponse>, checked: u64, softened: u64) -> Self {
+        Self {
+            response,
+            checked: AtomicU64::new(checked),
+            softened: AtomicU64::new(softened),
+        }
+    }
+
+    /// Bytes it is charged with.
+    #[must_use]
+    pub fn weight_bytes(&self) -> u64 {
+        let head = &self.response.head;
+        let fields: u64 = head
+            .fields
+            .iter()
+            .map(|(name, value)| name.as_str().len() as u64 + value.len() as u64)
+            .sum();
+        let tags: u64 = head.tags.iter().map(|tag| tag.len() as u64 + 16).sum();
+        ENTRY_OVERHEAD_BYTES
+            + fields
+            + tags
+            + head.fields.len() as u64 * FIELD_OVERHEAD_BYTES
+            + head.target.path.len() as u64
+            + head.target.query.len() as u64
+            + head.target.host.len() as u64
+            + self.response.body.len() as u64
+    }
+}

@@ -1,0 +1,446 @@
+//! L1: responses stored in this process, least recently used out first.
+//!
+//! Promises: the order is exact over all routes and threads, not sampled;
+//! neither bound is ever exceeded; every response that leaves is counted once,
+//! by its reason. A lookup takes one short lock of one shard and allocates
+//! nothing.
+//!
+//! How the order is exact although shards have locks of their own: every
+//! entry knows when it was last used, and every shard publishes a moment that
+//! is not later than that of its own oldest entry. The globally oldest entry
+//! is found by taking the shard with the earliest published moment, and by
+//! correcting and repeating where its oldest entry was used since.
+//!
+//! Knows nothing of freshness or bans: callers judge what they find, and tell
+//! the sweep what is dead.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use dashmap::DashMap;
+use http::HeaderMap;
+use parking_lot::Mutex;
+
+use crate::config::MemoryConfig;
+use crate::semantics::key::CacheKey;
+use crate::semantics::vary::VaryNames;
+use crate::telemetry::counters::RouteCounters;
+
+mod content;
+mod entry;
+#[cfg(test)]
+mod tests;
+
+pub use entry::Entry;
+
+use content::{Content, Held, Slot};
+
+/// Shards of one route's cache.
+const SHARDS: usize = 16;
+
+/// Bounds of the store; `None` is no bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// On all that is held, in bytes.
+    pub bytes_max: u64,
+    /// On stored responses.
+    pub entries_max: Option<u64>,
+    /// On stored responses of one key.
+    pub variants_max: usize,
+}
+
+impl Bounds {
+    /// The bounds of a configuration.
+    #[must_use]
+    pub fn of(config: &MemoryConfig) -> Self {
+        Self {
+            bytes_max: config.bytes_max,
+            entries_max: config.entries_max,
+            variants_max: config.variants_max,
+        }
+    }
+}
+
+/// Why an entry leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// To make room.
+    Evicted,
+    /// It cannot be reused any more.
+    Expired,
+    /// A ban matched it.
+    Invalidated,
+    /// A newer response took its place, or it was dropped on request.
+    Replaced,
+}
+
+/// What the sweep is to do with an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It stays.
+    Keep,
+    /// It goes.
+    Drop(Departure),
+}
+
+/// The store.
+#[derive(Debug)]
+pub struct Memory {
+    bounds: ArcSwap<Bounds>,
+    bytes: AtomicU64,
+    entries: AtomicU64,
+    caches: DashMap<Arc<str>, Arc<RouteCache>>,
+    started: Instant,
+}
+
+/// The part of the store that belongs to one route.
+#[derive(Debug)]
+pub struct RouteCache {
+    counters: Arc<RouteCounters>,
+    entries_max: AtomicU64,
+    entries: AtomicU64,
+    shards: Box<[Shard]>,
+    /// Its route is gone: what a late fetch puts here leaves again.
+    is_retired: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Shard {
+    content: Mutex<Content>,
+    /// Not later than the last use of the oldest entry; `u64::MAX` when empty.
+    oldest: AtomicU64,
+}
+
+/// A response that was not stored: it is larger than the whole store.
+#[derive(Debug, PartialEq, Eq)]
+pub struct DoesNotFit;
+
+impl Memory {
+    /// An empty store.
+    #[must_use]
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds: ArcSwap::from_pointee(bounds),
+            bytes: AtomicU64::new(0),
+            entries: AtomicU64::new(0),
+            caches: DashMap::new(),
+            started: Instant::now(),
+        }
+    }
+
+    /// The cache of a route, new or as it is; `entries_max` bounds it from now on.
+    pub fn route(
+        &self,
+        name: &Arc<str>,
+        entries_max: Option<u64>,
+        counters: &Arc<RouteCounters>,
+    ) -> Arc<RouteCache> {
+        let cache = self
+            .caches
+            .entry(Arc::clone(name))
+            .or_insert_with(|| Arc::new(RouteCache::new(Arc::clone(counters))))
+            .clone();
+        let bound = entries_max.unwrap_or(u64::MAX);
+        cache.entries_max.store(bound, Ordering::Relaxed);
+        while cache.entries.load(Ordering::Relaxed) > bound {
+            if !self.evict_oldest(&[Arc::clone(&cache)]) {
+                break;
+            }
+        }
+        cache
+    }
+
+    /// Changes the bounds; what exceeds them leaves at once.
+    pub fn set_bounds(&self, bounds: Bounds) {
+        self.bounds.store(Arc::new(bounds));
+        let caches = self.all_caches();
+        while self.exceeds(&bounds) {
+            if !self.evict_oldest(&caches) {
+                break;
+            }
+        }
+    }
+
+    /// Drops what is stored under routes that `keep` does not name.
+    pub fn retain_routes(&self, keep: impl Fn(&str) -> bool) {
+        self.caches.retain(|name, cache| {
+            let is_kept = keep(name);
+            if !is_kept {
+                cache.is_retired.store(true, Ordering::SeqCst);
+                self.sweep_cache(cache, |_| Fate::Drop(Departure::Replaced));
+            }
+            is_kept
+        });
+    }
+
+    /// The stored response of `key` that a request with these fields selects,
+    /// the most recent of several (RFC 9111 §4.1). Counts as a use.
+    #[must_use]
+    pub fn lookup(
+        &self,
+        cache: &RouteCache,
+        key: &CacheKey,
+        request: &HeaderMap,
+    ) -> Option<Arc<Entry>> {
+        let now = self.tick();
+        cache.shard(key).content.lock().find(key, request, now)
+    }
+
+    /// The fields that responses of `key` were last seen to vary on.
+    #[must_use]
+    pub fn vary_names(&self, cache: &RouteCache, key: &CacheKey) -> Option<VaryNames> {
+        cache.shard(key).content.lock().vary_names(key)
+    }
+
+    /// Stores a response under its key and what its `Vary` selects, making
+    /// room for it. One that is older than what is stored there is dropped.
+    ///
+    /// # Errors
+    /// [`DoesNotFit`] where it alone is larger than the store.
+    pub fn insert(
+        &self,
+        cache: &Arc<RouteCache>,
+        key: CacheKey,
+        entry: Arc<Entry>,
+    ) -> Result<(), DoesNotFit> {
+        let weight_bytes = entry.weight_bytes();
+        let bounds = **self.bounds.load();
+        if weight_bytes > bounds.bytes_max {
+            return Err(DoesNotFit);
+        }
+        let shard = cache.shard(&key);
+        let head = &entry.response.head;
+        let slot = (key, head.secondary);
+        // Room is made without holding the shard's lock, so what stands in the
+        // slot can change meanwhile: then the room is given back and made anew.
+        loop {
+            let standing = shard.content.lock().standing(&slot);
+            if standing.is_some_and(|held| held.request_time > head.request_time) {
+                return Ok(());
+            }
+            let standing_bytes = standing.map(|held| held.weight_bytes);
+            let more_entries = u64::from(standing.is_none());
+            let more_bytes = weight_bytes.saturating_sub(standing_bytes.unwrap_or(0));
+            self.make_room(cache, more_entries, more_bytes, &bounds);
+
+            let mut content = shard.content.lock();
+            let is_unchanged =
+                content.standing(&slot).map(|held| held.weight_bytes) == standing_bytes;
+            if !is_unchanged {
+                self.give_back(cache, more_entries, more_bytes);
+                continue;
+            }
+            let spare_bytes = standing_bytes.unwrap_or(0).saturating_sub(weight_bytes);
+            self.give_back(cache, 0, spare_bytes);
+            for displaced in content.displaced_by(&slot, &head.vary, bounds.variants_max) {
+                self.remove_slot(cache, &mut content, &displaced, Departure::Replaced);
+            }
+            content.remember_variant(&slot, &head.vary);
+            let now = self.tick();
+            let held = Held {
+                entry: Arc::clone(&entry),
+                last_used: now,
+                weight_bytes,
+            };
+            content.entries.put(slot, held);
+            shard.oldest.fetch_min(now, Ordering::Relaxed);
+            cache.counters.sets.increment();
+            cache.counters.entries.add(more_entries);
+            cache.counters.bytes.add(weight_bytes);
+            cache.counters.bytes.subtract(standing_bytes.unwrap_or(0));
+            drop(content);
+            if cache.is_retired.load(Ordering::SeqCst) {
+                self.sweep_cache(cache, |_| Fate::Drop(Departure::Replaced));
+            }
+            return Ok(());
+        }
+    }
+
+    /// Drops this very entry, if it is still there.
+    pub fn remove(&self, cache: &RouteCache, key: &CacheKey, entry: &Entry, why: Departure) {
+        let slot = (*key, entry.response.head.secondary);
+        let mut content = cache.shard(key).content.lock();
+        let is_same = content
+            .entries
+            .peek(&slot)
+            .is_some_and(|held| std::ptr::eq(&raw const *held.entry, entry));
+        if is_same {
+            self.remove_slot(cache, &mut content, &slot, why);
+        }
+    }
+
+    /// Shows every entry to `judge` and drops what it says. Holds the lock of
+    /// one shard at a time.
+    pub fn sweep(&self, mut judge: impl FnMut(&Entry) -> Fate) {
+        for cache in self.all_caches() {
+            self.sweep_cache(&cache, &mut judge);
+        }
+    }
+
+    /// Drops everything.
+    pub fn clear(&self) {
+        self.sweep(|_| Fate::Drop(Departure::Replaced));
+    }
+
+    /// Bytes held now.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Responses held now.
+    #[must_use]
+    pub fn entries(&self) -> u64 {
+        self.entries.load(Ordering::Relaxed)
+    }
+
+    fn sweep_cache(&self, cache: &RouteCache, mut judge: impl FnMut(&Entry) -> Fate) {
+        for shard in &cache.shards {
+            let mut content = shard.content.lock();
+            let condemned: Vec<(Slot, Departure)> = content
+                .entries
+                .iter()
+                .filter_map(|(slot, held)| match judge(&held.entry) {
+                    Fate::Keep => None,
+                    Fate::Drop(why) => Some((*slot, why)),
+                })
+                .collect();
+            for (slot, why) in condemned {
+                self.remove_slot(cache, &mut content, &slot, why);
+            }
+        }
+    }
+
+    /// Takes so much out of the bounds, evicting until it is there.
+    fn make_room(
+        &self,
+        cache: &Arc<RouteCache>,
+        more_entries: u64,
+        more_bytes: u64,
+        bounds: &Bounds,
+    ) {
+        let of_route = [Arc::clone(cache)];
+        let route_max = cache.entries_max.load(Ordering::Relaxed);
+        while !try_add(&cache.entries, more_entries, route_max) {
+            self.evict_or_yield(&of_route);
+        }
+        let entries_max = bounds.entries_max.unwrap_or(u64::MAX);
+        while !try_add(&self.entries, more_entries, entries_max) {
+            self.evict_or_yield(&self.all_caches());
+        }
+        while !try_add(&self.bytes, more_bytes, bounds.bytes_max) {
+            self.evict_or_yield(&self.all_caches());
+        }
+    }
+
+    /// Where there is nothing to evict, another thread has taken room for what
+    /// it is about to store, and will have stored it in a moment.
+    fn evict_or_yield(&self, caches: &[Arc<RouteCache>]) {
+        if !self.evict_oldest(caches) {
+            std::thread::yield_now();
+        }
+    }
+
+    fn give_back(&self, cache: &RouteCache, entries: u64, bytes: u64) {
+        cache.entries.fetch_sub(entries, Ordering::Relaxed);
+        self.entries.fetch_sub(entries, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn exceeds(&self, bounds: &Bounds) -> bool {
+        let has_too_many = bounds.entries_max.is_some_and(|most| self.entries() > most);
+        self.bytes() > bounds.bytes_max || has_too_many
+    }
+
+    /// Evicts the least recently used entry of these caches; false where
+    /// there is none.
+    fn evict_oldest(&self, caches: &[Arc<RouteCache>]) -> bool {
+        loop {
+            let candidate = caches
+                .iter()
+                .flat_map(|cache| cache.shards.iter().map(move |shard| (cache, shard)))
+                .min_by_key(|(_, shard)| shard.oldest.load(Ordering::Relaxed));
+            let Some((cache, shard)) = candidate else {
+                return false;
+            };
+            let published = shard.oldest.load(Ordering::Relaxed);
+            if published == u64::MAX {
+                return false;
+            }
+            let mut content = shard.content.lock();
+            let oldest = content
+                .entries
+                .peek_lru()
+                .map(|(slot, held)| (*slot, held.last_used));
+            match oldest {
+                Some((slot, last_used)) if last_used <= published => {
+                    self.remove_slot(cache, &mut content, &slot, Departure::Evicted);
+                    return true;
+                }
+                // It was used since: publish what is true now and look again.
+                Some((_, last_used)) => shard.oldest.store(last_used, Ordering::Relaxed),
+                None => shard.oldest.store(u64::MAX, Ordering::Relaxed),
+            }
+        }
+    }
+
+    fn remove_slot(&self, cache: &RouteCache, content: &mut Content, slot: &Slot, why: Departure) {
+        let Some(held) = content.entries.pop(slot) else {
+            return;
+        };
+        content.forget_variant(slot);
+        self.give_back(cache, 1, held.weight_bytes);
+        let counters = &cache.counters;
+        counters.entries.subtract(1);
+        counters.bytes.subtract(held.weight_bytes);
+        match why {
+            Departure::Evicted => counters.evictions.increment(),
+            Departure::Expired => counters.expirations.increment(),
+            Departure::Invalidated => counters.invalidations.increment(),
+            Departure::Replaced => {}
+        }
+    }
+
+    fn all_caches(&self) -> Vec<Arc<RouteCache>> {
+        self.caches
+            .iter()
+            .map(|cache| Arc::clone(cache.value()))
+            .collect()
+    }
+
+    /// Nanoseconds since this store was made: the order of uses.
+    fn tick(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+impl RouteCache {
+    fn new(counters: Arc<RouteCounters>) -> Self {
+        let shard = || Shard {
+            content: Mutex::default(),
+            oldest: AtomicU64::new(u64::MAX),
+        };
+        Self {
+            counters,
+            entries_max: AtomicU64::new(u64::MAX),
+            entries: AtomicU64::new(0),
+            shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
+            is_retired: AtomicBool::new(false),
+        }
+    }
+
+    fn shard(&self, key: &CacheKey) -> &Shard {
+        &self.shards[usize::from(key.0[0]) % SHARDS]
+    }
+}
+
+/// Adds `n` where the sum stays within `most`.
+fn try_add(figure: &AtomicU64, n: u64, most: u64) -> bool {
+    figure
+        .try_update(Ordering::Relaxed, Ordering::Relaxed, |current| {
+            current.checked_add(n).filter(|sum| *sum <= most)
+        })
+        .is_ok()
+}
