@@ -223,7 +223,7 @@ impl Bans {
     }
 
     /// Whether a fetch of `target` that began at `position` was overtaken by
-    /// a ban, as far as can be told without its tags.
+    /// a ban, or may have been: its tags are not known yet.
     #[must_use]
     pub fn overtook(&self, position: &Position, route: &str, target: &Target) -> bool {
         if self.head() == position.local {

@@ -59,15 +59,15 @@ impl Scope {
         }
     }
 
-    /// Whether it matches what is going to be stored for a target, as far as
-    /// that is known before there are tags.
+    /// Whether it matches what is going to be stored for a target, or might:
+    /// which tags that will carry is not known yet, so any tag counts.
     #[must_use]
     pub fn matches_target(&self, route: &str, target: &Target) -> bool {
         match self {
             Self::All => true,
             Self::Route(name) => **name == *route,
             Self::Pattern(pattern) => pattern.matches(&target.path),
-            Self::Tag(_) => false,
+            Self::Tag(_) => true,
             Self::Url { host, path, query } => {
                 let is_host = host.as_ref().is_none_or(|host| *host == target.host);
                 let is_query = query

@@ -370,3 +370,25 @@ async fn a_purge_by_method_is_just_another_method() {
     request.header("x-forwarded-for", "127.0.0.1").await;
     origin.was_sent("PURGE", "/a").times(1);
 }
+
+#[tokio::test]
+async fn who_asks_after_a_purge_by_tag_is_not_answered_from_a_fetch_before_it() {
+    let gate = Gate::new();
+    let tagged = |body: &'static str| ok(body).max_age(600).header("Cache-Tag", "sale");
+    let origin = origin::new()
+        .get("/x", tagged("old").held_by(&gate))
+        .run()
+        .await;
+    let proxy = proxy::new(&origin).run().await;
+    let before = tokio::spawn(proxy.get("/x").into_future());
+    gate.reached_by(1).await;
+    proxy.purge("tag=sale").await;
+
+    origin.now_answers("/x", tagged("new"));
+    let after = tokio::spawn(proxy.get("/x").into_future());
+    origin.is_asked("/x", 2).await;
+    gate.open();
+    before.await.unwrap().is("old");
+    after.await.unwrap().is("new");
+    proxy.get("/x").await.is("new").was(Hit);
+}
