@@ -102,9 +102,13 @@ async fn who_asked_is_told_to_the_origin_and_cannot_be_forged() {
     let request = proxy.get("/x").header("x-forwarded-for", "10.0.0.1");
     request
         .header("x-forwarded-proto", "https")
+        .header("x-forwarded-port", "666")
+        .header("x-forwarded-scheme", "nothttps")
         .await
         .was(Bypass);
     let seen = origin.last_request("/x");
+    assert_eq!(seen.field("x-forwarded-port"), "");
+    assert_eq!(seen.field("x-forwarded-scheme"), "");
     assert_eq!(seen.field("x-forwarded-for"), "127.0.0.1");
     assert_eq!(seen.field("x-forwarded-proto"), "http");
     assert_eq!(seen.field("x-forwarded-host"), "pannier.test");
