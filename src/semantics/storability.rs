@@ -10,6 +10,7 @@ use super::validation::Validators;
 use super::vary::{Vary, VaryNames};
 use crate::clock::Timestamp;
 use crate::message::directives::{RequestDirectives, ResponseDirectives};
+use crate::message::fields::compact;
 
 /// What is to be done with a response head.
 #[derive(Clone, Debug)]
@@ -187,11 +188,13 @@ fn try_store(
         Refusal::NoFreshness,
     )?;
     let tags = tags::of(exchange.response).map_err(|_| Refusal::Tags)?;
+    let fields = compact(&fields_to_replay(exchange, policy, &directives.withheld));
     Ok(Storable {
         tags,
-        fields: fields_to_replay(exchange, policy, &directives.withheld),
+        // Once more, so that they share the memory of these fields.
+        validators: Validators::of(&fields),
+        fields,
         freshness,
-        validators,
         vary,
     })
 }
