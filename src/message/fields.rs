@@ -110,6 +110,18 @@ fn joined(list: &HeaderValue, member: &HeaderValue) -> HeaderValue {
     HeaderValue::from_maybe_shared(line.freeze()).unwrap_or_else(|_| member.clone())
 }
 
+/// What else frameworks believe of the way a request took: scheme, port and
+/// name of the server. No cache key holds them, and an application makes
+/// redirects and links of them, so a stranger's word must not get through.
+const OF_THE_WAY: [HeaderName; 6] = [
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-scheme"),
+    HeaderName::from_static("x-forwarded-ssl"),
+    HeaderName::from_static("x-forwarded-server"),
+    HeaderName::from_static("x-url-scheme"),
+    HeaderName::from_static("front-end-https"),
+];
+
 /// Tells the origin who asked, how and for which host. What a peer that is
 /// not trusted said of it is replaced.
 pub fn set_forwarded(fields: &mut HeaderMap, peer: IpAddr, is_trusted: bool) {
@@ -121,6 +133,9 @@ pub fn set_forwarded(fields: &mut HeaderMap, peer: IpAddr, is_trusted: bool) {
             X_FORWARDED_PROTO,
             X_FORWARDED_HOST,
         ] {
+            fields.remove(name);
+        }
+        for name in &OF_THE_WAY {
             fields.remove(name);
         }
     }
@@ -149,6 +164,28 @@ fn forwarded_element(peer: IpAddr, host: Option<&HeaderValue>) -> HeaderValue {
     }
     element.push_str(";proto=http");
     text(element)
+}
+
+/// The same fields in memory of their own, all values in one piece. Those of
+/// a message that was read share the buffer it was read into, and keep all of
+/// it: many times their own size, which nobody counts.
+#[must_use]
+pub fn compact(fields: &HeaderMap) -> HeaderMap {
+    let bytes = fields.values().map(HeaderValue::len).sum();
+    let mut values = BytesMut::with_capacity(bytes);
+    for value in fields.values() {
+        values.put_slice(value.as_bytes());
+    }
+    let mut values = values.freeze();
+    let mut compact = HeaderMap::with_capacity(fields.keys_len());
+    for (name, value) in fields {
+        let copy = HeaderValue::from_maybe_shared(values.split_to(value.len()));
+        // What was a value is one.
+        let mut copy = copy.unwrap_or_else(|_| value.clone());
+        copy.set_sensitive(value.is_sensitive());
+        compact.append(name, copy);
+    }
+    compact
 }
 
 fn text(text: String) -> HeaderValue {
@@ -203,6 +240,8 @@ mod tests {
             ("x-forwarded-for", "10.0.0.1"),
             ("x-forwarded-host", "evil.example"),
             ("forwarded", "for=10.0.0.1"),
+            ("x-forwarded-port", "1"),
+            ("x-forwarded-scheme", "nothttps"),
         ];
         let peer = IpAddr::from([192, 0, 2, 1]);
         let mut stranger = fields(&claims);
@@ -213,8 +252,11 @@ mod tests {
             stranger[FORWARDED],
             "for=192.0.2.1;host=\"shop.example\";proto=http"
         );
+        assert!(!stranger.contains_key("x-forwarded-port"));
+        assert!(!stranger.contains_key("x-forwarded-scheme"));
         let mut friend = fields(&claims);
         set_forwarded(&mut friend, peer, true);
+        assert_eq!(friend["x-forwarded-port"], "1");
         assert_eq!(friend[X_FORWARDED_FOR], "10.0.0.1, 192.0.2.1");
         assert_eq!(friend[X_FORWARDED_HOST], "evil.example");
     }
@@ -224,5 +266,18 @@ mod tests {
         let mut message = fields(&[("via", "1.0 edge")]);
         append_via(&mut message, Version::HTTP_11);
         assert_eq!(message[VIA], "1.0 edge, 1.1 pannier");
+    }
+
+    #[test]
+    fn compact_fields_say_the_same_and_keep_no_buffer() {
+        let buffer = bytes::Bytes::from(vec![b'v'; 64 * 1024]);
+        let shared = || HeaderValue::from_maybe_shared(buffer.slice(..3)).expect("a value");
+        let mut message = fields(&[("a", "1"), ("b", "")]);
+        message.append("a", shared());
+        message.append("c", shared());
+        let copy = compact(&message);
+        assert_eq!(copy, message);
+        drop(message);
+        assert!(buffer.is_unique(), "the copy holds the buffer");
     }
 }

@@ -19,8 +19,9 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::connect::UnixConnector;
+use super::connect::{Timed, UnixConnector};
 use super::error::{OriginError, OriginErrorKind};
+use super::upload::Upload;
 use crate::config::{OriginConfig, Upstream};
 use crate::message::{Body, BodyError};
 
@@ -35,9 +36,9 @@ pub struct OriginClient {
 
 #[derive(Clone, Debug)]
 enum Transport {
-    Http(Client<HttpConnector, Body>),
-    Https(Client<HttpsConnector<HttpConnector>, Body>),
-    Unix(Client<UnixConnector, Body>),
+    Http(Client<Timed<HttpConnector>, Upload>),
+    Https(Client<Timed<HttpsConnector<HttpConnector>>, Upload>),
+    Unix(Client<Timed<UnixConnector>, Upload>),
 }
 
 /// The certificates to trust cannot be had.
@@ -68,16 +69,16 @@ impl OriginClient {
         let local = || Authority::from_static("localhost");
         let (transport, scheme, authority) = match upstream {
             Upstream::Http { authority } => {
-                let client = builder(config).build(tcp(config));
+                let client = builder(config).build(timed(config, tcp()));
                 (Transport::Http(client), Scheme::HTTP, authority.clone())
             }
             Upstream::Https { authority } => {
-                let connector = tls(config)?;
+                let connector = timed(config, tls(config)?);
                 let client = builder(config).build(connector);
                 (Transport::Https(client), Scheme::HTTPS, authority.clone())
             }
             Upstream::Unix { path } => {
-                let connector = UnixConnector::new(path.clone(), config.connect_timeout);
+                let connector = timed(config, UnixConnector::new(path.clone()));
                 let client = builder(config).build(connector);
                 (Transport::Unix(client), Scheme::HTTP, local())
             }
@@ -107,23 +108,27 @@ impl OriginClient {
         Uri::from_parts(parts).unwrap_or_default()
     }
 
-    /// Sends a request and waits for the response head.
+    /// Sends a request and waits for the response head. The time a client
+    /// takes over its body is not the origin's.
     ///
     /// # Errors
     /// [`OriginError`], which says whether the origin may have acted.
-    pub async fn send(
-        &self,
-        mut request: Request<Body>,
-    ) -> Result<Response<Incoming>, OriginError> {
+    pub async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, OriginError> {
+        let (parts, body) = request.into_parts();
+        let (body, progress) = Upload::of(body);
+        let mut request = Request::from_parts(parts, body);
         *request.version_mut() = Version::HTTP_11;
         let sending = match &self.transport {
             Transport::Http(client) => client.request(request),
             Transport::Https(client) => client.request(request),
             Transport::Unix(client) => client.request(request),
         };
-        match tokio::time::timeout(self.config.response_timeout, sending).await {
-            Ok(answer) => answer.map_err(classify),
-            Err(_) => Err(OriginError::bare(OriginErrorKind::ResponseTimeout)),
+        tokio::select! {
+            biased;
+            answer = sending => answer.map_err(classify),
+            () = progress.none_for(self.config.response_timeout) => {
+                Err(OriginError::bare(OriginErrorKind::ResponseTimeout))
+            }
         }
     }
 }
@@ -139,10 +144,13 @@ fn builder(config: &OriginConfig) -> hyper_util::client::legacy::Builder {
     builder
 }
 
-fn tcp(config: &OriginConfig) -> HttpConnector {
+fn timed<C>(config: &OriginConfig, connector: C) -> Timed<C> {
+    Timed::new(connector, config.connect_timeout)
+}
+
+fn tcp() -> HttpConnector {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
-    connector.set_connect_timeout(Some(config.connect_timeout));
     connector.enforce_http(false);
     connector
 }
@@ -176,10 +184,7 @@ fn tls(config: &OriginConfig) -> Result<HttpsConnector<HttpConnector>, TrustErro
             tls.with_tls_config(client)
         }
     };
-    Ok(builder
-        .https_only()
-        .enable_http1()
-        .wrap_connector(tcp(config)))
+    Ok(builder.https_only().enable_http1().wrap_connector(tcp()))
 }
 
 fn classify(error: ClientError) -> OriginError {

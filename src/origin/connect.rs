@@ -1,5 +1,6 @@
-//! Connections to an application on a Unix socket, for the pooled client.
+//! How connections to the application come to be, for the pooled client.
 
+use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
@@ -13,26 +14,69 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
+use tower_service::Service;
 
-/// Connects to one Unix socket, whatever the URI says.
+/// A connector that is given so long for each connection, from the first
+/// packet to the last of a TLS handshake.
 #[derive(Clone, Debug)]
-pub struct UnixConnector {
-    path: Arc<PathBuf>,
+pub struct Timed<C> {
+    connector: C,
     connect_timeout: Duration,
 }
 
-impl UnixConnector {
-    /// A connector to the socket at `path`, with so long for each attempt.
+impl<C> Timed<C> {
+    /// `connector`, with so long for each connection.
     #[must_use]
-    pub fn new(path: PathBuf, connect_timeout: Duration) -> Self {
+    pub fn new(connector: C, connect_timeout: Duration) -> Self {
         Self {
-            path: Arc::new(path),
+            connector,
             connect_timeout,
         }
     }
 }
 
-impl tower_service::Service<Uri> for UnixConnector {
+impl<C> Service<Uri> for Timed<C>
+where
+    C: Service<Uri>,
+    C::Error: Into<Box<dyn Error + Send + Sync>>,
+    C::Future: Send + 'static,
+{
+    type Response = C::Response;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<C::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.connector.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = tokio::time::timeout(self.connect_timeout, self.connector.call(uri));
+        Box::pin(async move {
+            let connected = connecting
+                .await
+                .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
+            connected.map_err(Into::into)
+        })
+    }
+}
+
+/// Connects to one Unix socket, whatever the URI says.
+#[derive(Clone, Debug)]
+pub struct UnixConnector {
+    path: Arc<PathBuf>,
+}
+
+impl UnixConnector {
+    /// A connector to the socket at `path`.
+    #[must_use]
+    pub fn new(path: PathBuf) -> Self {
+        Self {
+            path: Arc::new(path),
+        }
+    }
+}
+
+impl Service<Uri> for UnixConnector {
     type Response = UnixConnection;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<UnixConnection>> + Send>>;
@@ -43,12 +87,8 @@ impl tower_service::Service<Uri> for UnixConnector {
 
     fn call(&mut self, _uri: Uri) -> Self::Future {
         let path = Arc::clone(&self.path);
-        let limit = self.connect_timeout;
         Box::pin(async move {
-            let connecting = tokio::time::timeout(limit, UnixStream::connect(path.as_path()));
-            let stream = connecting
-                .await
-                .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            let stream = UnixStream::connect(path.as_path()).await?;
             Ok(UnixConnection(TokioIo::new(stream)))
         })
     }

@@ -6,3 +6,4 @@ pub mod connect;
 pub mod error;
 pub mod request;
 pub mod timeout;
+mod upload;

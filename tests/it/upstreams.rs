@@ -1,5 +1,9 @@
 //! Every kind of origin, and origins in trouble.
 
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
 use super::support::origin;
 use super::support::{Bypass, Hit, Miss, ok, proxy, silence, tls};
 
@@ -65,6 +69,47 @@ async fn an_origin_that_takes_too_long_is_a_gateway_timeout() {
 }
 
 #[tokio::test]
+async fn an_upload_may_take_longer_than_the_origin_may() {
+    let origin = origin::new().on("PUT", "/x", ok("taken")).run().await;
+    let proxy = proxy::new(&origin)
+        .toml("[origin]\nresponse_timeout = \"300ms\"")
+        .run()
+        .await;
+    let mut slow = proxy.connect().await;
+    slow.send("PUT /x HTTP/1.1\r\nHost: pannier.test\r\nContent-Length: 8\r\n\r\n")
+        .await;
+    // Slowness is what this is about: eight pieces in 800 ms.
+    for received in 1..=8 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        slow.send("x").await;
+        origin.has_received("/x", received).await;
+    }
+    let (head, body) = slow.answer().await;
+    assert_eq!((head.word(1), &*body), ("200", "taken"));
+}
+
+#[tokio::test]
+async fn an_origin_that_is_silent_after_an_upload_is_a_gateway_timeout() {
+    let origin = origin::new().on("PUT", "/x", silence()).run().await;
+    let proxy = proxy::new(&origin)
+        .toml("[origin]\nresponse_timeout = \"200ms\"")
+        .run()
+        .await;
+    proxy.put("/x", "all of it").await.is_problem(504);
+}
+
+#[tokio::test]
+async fn an_origin_that_never_ends_the_tls_handshake_is_left_in_time() {
+    let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = format!("https://{}", mute.local_addr().unwrap());
+    let proxy = proxy::in_front_of(&upstream)
+        .toml("[origin]\nconnect_timeout = \"200ms\"\nresponse_timeout = \"1h\"")
+        .run()
+        .await;
+    proxy.get("/x").await.is_problem(504);
+}
+
+#[tokio::test]
 async fn a_connection_the_origin_closed_between_requests_costs_no_request() {
     let mut origin = origin::new().get("/x", ok("x")).run().await;
     let proxy = proxy::new(&origin).run().await;
@@ -94,4 +139,17 @@ async fn the_method_target_and_fields_reach_the_origin_as_they_were_sent() {
     assert_eq!(seen.field("cookie"), "a=1; b=2");
     assert!(seen.field("via").contains("pannier"), "{seen:?}");
     assert_eq!(seen.body, b"{}");
+}
+
+#[tokio::test]
+async fn what_came_over_http_2_reaches_the_origin_as_http_1_says_it() {
+    let origin = origin::new().get("/x", ok("x")).run().await;
+    let proxy = proxy::new(&origin).run().await;
+    let crumbs = [("cookie", "a=1"), ("cookie", "b=2")];
+    proxy.h2().await.get_with("/x", &crumbs).await.status(200);
+    let seen = origin.last_request("/x");
+    assert_eq!(seen.field("cookie"), "a=1; b=2");
+    assert_eq!(seen.field("host"), "pannier.test");
+    assert_eq!(seen.field("x-forwarded-host"), "pannier.test");
+    assert!(seen.field("forwarded").contains("host=\"pannier.test\""));
 }

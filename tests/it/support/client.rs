@@ -161,9 +161,16 @@ impl H2 {
 
     /// GET of `path` on this connection.
     pub(crate) async fn get(&self, path: &str) -> Answer {
-        let request = Request::get(format!("http://{HOST}{path}"))
-            .body(Full::default())
-            .expect("a request");
+        self.get_with(path, &[]).await
+    }
+
+    /// GET of `path` with more fields, each on its own line.
+    pub(crate) async fn get_with(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let mut request = Request::get(format!("http://{HOST}{path}"));
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::default()).expect("a request");
         let what = format!("GET {path} over HTTP/2");
         let mut sender = self.sender.clone();
         let response = within(&what, sender.send_request(request)).await;

@@ -1,0 +1,126 @@
+//! A request body on its way to the origin, and how long the origin has been
+//! silent about it.
+//!
+//! An upload may take as long as its client needs; the origin has only so long
+//! for its own part. So its time starts anew with every piece that is taken,
+//! and stands still while the next piece has yet to come from the client (how
+//! long that may take is the server's to bound).
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep_until};
+
+use crate::message::{Body, BodyError};
+
+/// A request body that tells how it goes.
+#[derive(Debug)]
+pub(super) struct Upload {
+    body: Body,
+    /// `None` where there is nothing to upload.
+    state: Option<Arc<Mutex<State>>>,
+}
+
+/// How an upload goes.
+#[derive(Debug)]
+pub(super) struct Progress {
+    started: Instant,
+    state: Option<Arc<Mutex<State>>>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// When the last piece was taken.
+    last: Instant,
+    /// The next piece was asked for and is not there yet.
+    waits_for_client: bool,
+}
+
+impl Upload {
+    /// Watches `body`. One without content costs nothing.
+    #[must_use]
+    pub(super) fn of(body: Body) -> (Self, Progress) {
+        let started = Instant::now();
+        let state = (!body.is_end_stream()).then(|| {
+            Arc::new(Mutex::new(State {
+                last: started,
+                waits_for_client: false,
+            }))
+        });
+        let progress = Progress {
+            started,
+            state: state.clone(),
+        };
+        (Self { body, state }, progress)
+    }
+}
+
+impl Progress {
+    /// Waits until it has been the origin's turn for so long without a pause.
+    pub(super) async fn none_for(self, limit: Duration) {
+        let mut until = self.started + limit;
+        loop {
+            sleep_until(until).await;
+            let Some(state) = &self.state else {
+                return;
+            };
+            let (last, waits_for_client) = {
+                let state = state.lock();
+                (state.last, state.waits_for_client)
+            };
+            let now = Instant::now();
+            until = if waits_for_client { now } else { last } + limit;
+            if until <= now {
+                return;
+            }
+        }
+    }
+}
+
+impl HttpBody for Upload {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let next = Pin::new(&mut this.body).poll_frame(cx);
+        if let Some(state) = &this.state {
+            let mut state = state.lock();
+            state.waits_for_client = next.is_pending();
+            if next.is_ready() {
+                state.last = Instant::now();
+            }
+        }
+        next
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Upload {
+    /// Whoever took it has all of it, or wants no more: it is not the client
+    /// that is waited for.
+    fn drop(&mut self) {
+        if let Some(state) = &self.state {
+            let mut state = state.lock();
+            if state.waits_for_client {
+                state.waits_for_client = false;
+                state.last = Instant::now();
+            }
+        }
+    }
+}
