@@ -19,7 +19,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{CONNECTION, HOST, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, UPGRADE};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tower::{Service, ServiceExt};
@@ -83,6 +83,9 @@ impl Stack {
         let (mut parts, incoming) = request.into_parts();
         let (body, fate) = body::guard(incoming, &self.limits)?;
 
+        if parts.version == Version::HTTP_2 {
+            say_as_http1(&mut parts);
+        }
         let offers_switch = take_offer(&mut parts);
         parts.extensions.insert(self.peer);
         parts.extensions.insert(Received(received));
@@ -130,6 +133,25 @@ fn take_offer(parts: &mut http::request::Parts) -> bool {
     is_offer
 }
 
+/// Says what HTTP/2 says in ways of its own as HTTP/1 does: the authority in
+/// `Host`, cookies in one line (RFC 9113, sections 8.2.3 and 8.3.1). All who
+/// come after read only that.
+fn say_as_http1(parts: &mut http::request::Parts) {
+    if !parts.headers.contains_key(HOST)
+        && let Some(authority) = parts.uri.authority()
+        && let Ok(host) = HeaderValue::try_from(authority.as_str())
+    {
+        parts.headers.insert(HOST, host);
+    }
+    let cookies = parts.headers.get_all(COOKIE).into_iter();
+    let crumbs: Vec<&[u8]> = cookies.map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(line) = HeaderValue::try_from(crumbs.join(&b"; "[..]))
+    {
+        parts.headers.insert(COOKIE, line);
+    }
+}
+
 /// The checks that the guard cannot make for HTTP/2, and makes for HTTP/1.
 fn check(request: &Request<Incoming>, limits: &Limits) -> Result<(), Problem> {
     if request.version() != Version::HTTP_2 {
@@ -144,6 +166,11 @@ fn check(request: &Request<Incoming>, limits: &Limits) -> Result<(), Problem> {
         .map_or(0, |target| target.as_str().len());
     if target_bytes > limits.target_bytes_max {
         return Err(Problem::target_too_long(limits.target_bytes_max));
+    }
+    let lengths = request.headers().get_all(CONTENT_LENGTH).into_iter();
+    if lengths.count() > 1 {
+        let detail = "There is more than one Content-Length field.";
+        return Err(Problem::bad_request(detail));
     }
     let mut hosts = request.headers().get_all(HOST).into_iter();
     let (host, another) = (hosts.next(), hosts.next());

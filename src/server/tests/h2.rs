@@ -60,7 +60,14 @@ async fn what_is_refused_is_told_without_ending_the_connection() {
     let too_long = get(&format!("http://a/{}", "x".repeat(2000)));
     let mut too_large = get("http://a/");
     *too_large.body_mut() = Full::from(vec![b'x'; 1001]);
+    let mut two_lengths = get("http://a/");
+    *two_lengths.body_mut() = Full::from("abc");
+    for _ in 0..2 {
+        let fields = two_lengths.headers_mut();
+        fields.append("content-length", "3".parse().unwrap());
+    }
     for (request, status) in [
+        (two_lengths, 400),
         (other_host, 400),
         (tunnel, 501),
         (too_long, 414),
