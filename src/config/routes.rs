@@ -14,7 +14,7 @@ use super::route_values::{
 };
 use super::{InvalidationRule, RouteConfig};
 use crate::pattern::Pattern;
-use crate::semantics::policy::{KeySpec, Policy, QueryKey, StoreErrors};
+use crate::semantics::policy::{KeySpec, Policy, QueryKey, StoreErrors, StoreSetCookie};
 
 /// The longest lifetime anything may be configured to.
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
@@ -84,7 +84,13 @@ fn route(mut table: Table<'_>, seen: &mut Seen) -> Option<RouteConfig> {
             "errors",
             StoreErrors::Never,
             Choice(&[("never", StoreErrors::Never), ("origin", StoreErrors::Origin)]),
-            "\"never\": a 4xx or 5xx is not stored; \"origin\": it is when the origin gives it explicit freshness.",
+            "\"never\": a 4xx or 5xx is not stored; \"origin\": it is when the origin gives it explicit freshness, on a route without ttl also by heuristics.",
+        ),
+        set_cookie: table.option(
+            "set_cookie",
+            StoreSetCookie::Public,
+            Choice(&[("public", StoreSetCookie::Public), ("origin", StoreSetCookie::Origin)]),
+            "A response with Set-Cookie is stored: \"public\": where it also says public or s-maxage; \"origin\": where the origin gives it explicit freshness (RFC 9111 §7.3); mind that everybody gets the cookie.",
         ),
     };
     let entries_max = bound(table.option(

@@ -2,7 +2,8 @@
 //!
 //! Right on case, white space, quoted strings, repeated directives and
 //! numbers that are broken or too large. A number that cannot be read counts
-//! as zero: when in doubt a response is stale.
+//! as zero, and of a repeated number the first (RFC 9111 §4.2.1): when in
+//! doubt a response is stale.
 
 use std::time::Duration;
 
@@ -39,8 +40,9 @@ pub struct ResponseDirectives {
     pub stale_while_revalidate: Option<Duration>,
     /// `stale-if-error` (RFC 5861 §4).
     pub stale_if_error: Option<Duration>,
-    /// The route ignores what the origin says: all else is empty.
-    pub ignored: bool,
+    /// `Expires` does not count: the route ignores it, or a targeted field
+    /// governs (RFC 9213 §2.2).
+    pub without_expires: bool,
 }
 
 /// The directives of a request.
@@ -75,12 +77,13 @@ impl ResponseDirectives {
     #[must_use]
     pub fn ignored() -> Self {
         Self {
-            ignored: true,
+            without_expires: true,
             ..Self::default()
         }
     }
 
-    fn take(&mut self, name: &str, value: Option<&str>) {
+    /// Takes one directive: its name in lower case, its value without quotes.
+    pub(super) fn take(&mut self, name: &str, value: Option<&str>) {
         match name {
             "no-store" => self.no_store = true,
             "no-cache" => self.unqualified_or_withheld(value, |all| all.no_cache = true),
@@ -89,10 +92,10 @@ impl ResponseDirectives {
             "must-revalidate" => self.must_revalidate = true,
             "proxy-revalidate" => self.proxy_revalidate = true,
             "must-understand" => self.must_understand = true,
-            "max-age" => shortest(&mut self.max_age, value),
-            "s-maxage" => shortest(&mut self.s_maxage, value),
-            "stale-while-revalidate" => shortest(&mut self.stale_while_revalidate, value),
-            "stale-if-error" => shortest(&mut self.stale_if_error, value),
+            "max-age" => first(&mut self.max_age, value),
+            "s-maxage" => first(&mut self.s_maxage, value),
+            "stale-while-revalidate" => first(&mut self.stale_while_revalidate, value),
+            "stale-if-error" => first(&mut self.stale_if_error, value),
             _ => {}
         }
     }
@@ -132,7 +135,7 @@ impl RequestDirectives {
             "no-store" => all.no_store = true,
             "no-cache" => all.no_cache = true,
             "only-if-cached" => all.only_if_cached = true,
-            "max-age" => shortest(&mut all.max_age, value),
+            "max-age" => first(&mut all.max_age, value),
             "min-fresh" => all.min_fresh = Some(delta_seconds(value)),
             "max-stale" => {
                 all.max_stale = Some(match value {
@@ -140,17 +143,16 @@ impl RequestDirectives {
                     value => delta_seconds(value),
                 });
             }
-            "stale-if-error" => shortest(&mut all.stale_if_error, value),
+            "stale-if-error" => first(&mut all.stale_if_error, value),
             _ => {}
         });
         all
     }
 }
 
-/// Of a repeated number the least counts.
-fn shortest(slot: &mut Option<Duration>, value: Option<&str>) {
-    let value = delta_seconds(value);
-    *slot = Some(slot.map_or(value, |other| other.min(value)));
+/// Of a repeated number the first counts.
+fn first(slot: &mut Option<Duration>, value: Option<&str>) {
+    slot.get_or_insert_with(|| delta_seconds(value));
 }
 
 fn delta_seconds(value: Option<&str>) -> Duration {
@@ -170,11 +172,18 @@ fn delta_seconds(value: Option<&str>) -> Duration {
 fn for_each(fields: &HeaderMap, mut take: impl FnMut(&str, Option<&str>)) {
     for line in fields.get_all(CACHE_CONTROL) {
         for directive in split_outside_quotes(line) {
+            let directive = directive.trim();
             let (name, value) = match directive.split_once('=') {
-                Some((name, value)) => (name, Some(unquote(value.trim()))),
-                None => (directive.as_str(), None),
+                // No white space is allowed around `=`: such a value is broken.
+                Some((name, value))
+                    if name.ends_with([' ', '\t']) || value.starts_with([' ', '\t']) =>
+                {
+                    (name.trim_end(), Some(String::new()))
+                }
+                Some((name, value)) => (name, Some(unquote(value))),
+                None => (directive, None),
             };
-            take(&name.trim().to_ascii_lowercase(), value.as_deref());
+            take(&name.to_ascii_lowercase(), value.as_deref());
         }
     }
 }
@@ -233,7 +242,7 @@ mod tests {
 
     #[test]
     fn case_white_space_and_several_lines_do_not_matter() {
-        let read = response(&["No-Store ,\tMAX-AGE = 5", "Private"]);
+        let read = response(&["No-Store ,\tMAX-AGE=5", "Private"]);
         assert!(read.no_store && read.private);
         assert_eq!(read.max_age, Some(Duration::from_secs(5)));
     }
@@ -245,6 +254,9 @@ mod tests {
             "max-age=",
             "max-age=-1",
             "max-age=1.5",
+            "max-age =5",
+            "max-age= 5",
+            "max-age='5'",
             "max-age=a",
         ] {
             assert_eq!(
@@ -262,8 +274,8 @@ mod tests {
     }
 
     #[test]
-    fn the_shortest_of_several_numbers_counts() {
-        let read = response(&["max-age=100, max-age=3"]);
+    fn the_first_of_several_numbers_counts_rfc9111_4_2_1() {
+        let read = response(&["max-age=3, max-age=100", "max-age=7"]);
         assert_eq!(read.max_age, Some(Duration::from_secs(3)));
     }
 

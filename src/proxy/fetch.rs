@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE};
 use http::response::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::sync::oneshot;
@@ -26,6 +25,7 @@ use crate::origin::error::OriginError;
 use crate::semantics::reuse::{self, Circumstances, Reuse};
 use crate::semantics::storability::{Exchange, Refusal, Storability, Storable, judge};
 use crate::semantics::stored::{Position, StoredHead, StoredResponse};
+use crate::semantics::update::{freshened, is_of_another};
 use crate::semantics::validation::strip_conditions;
 use crate::store::memory::{Departure, Entry};
 
@@ -106,19 +106,40 @@ impl Fetch {
             }
             self.candidate = Some(entry);
         }
-        let mut fields = forward::fields_of(&ask);
-        strip_conditions(&mut fields);
-        if let Some(candidate) = &self.candidate {
-            candidate
-                .response
-                .head
-                .validators
-                .make_conditional(&mut fields);
+        let mut answer = self.ask_origin().await;
+        if let (Some(candidate), Ok(arrived)) = (&self.candidate, &answer)
+            && arrived.head.status == StatusCode::NOT_MODIFIED
+            && is_of_another(&candidate.response.head.fields, &arrived.head.headers)
+        {
+            // It confirms what is not stored: only the whole will do.
+            self.drop_candidate(cacheable);
+            self.candidate = None;
+            answer = self.ask_origin().await;
         }
-        let sent = forward::send(&ask, &self.shared.clock, Method::GET, fields, Body::Empty);
-        match sent.await {
+        match answer {
             Err(error) => self.land(client, Landing::Failed(error)),
             Ok(answer) => self.receive(cacheable, client, answer).await,
+        }
+    }
+
+    /// One exchange with the origin: whether the candidate still holds, or
+    /// what there is.
+    async fn ask_origin(&self) -> Result<Answer, OriginError> {
+        let mut fields = forward::fields_of(&self.ask);
+        strip_conditions(&mut fields);
+        if let Some(candidate) = &self.candidate {
+            let validators = &candidate.response.head.validators;
+            validators.make_conditional(&mut fields);
+        }
+        let clock = &self.shared.clock;
+        forward::send(&self.ask, clock, Method::GET, fields, Body::Empty).await
+    }
+
+    fn drop_candidate(&self, cacheable: &Cacheable) {
+        if let Some(candidate) = &self.candidate {
+            let (cache, key) = (&cacheable.cache, &cacheable.key);
+            let memory = &self.shared.store.memory;
+            memory.remove(cache, key, candidate, Departure::Expired);
         }
     }
 
@@ -260,10 +281,7 @@ impl Fetch {
                 self.land(client, Landing::Reusable(entry, Source::Validated));
             }
             Storability::Refuse(_) => {
-                let (cache, key) = (&cacheable.cache, &cacheable.key);
-                store
-                    .memory
-                    .remove(cache, key, candidate, Departure::Expired);
+                self.drop_candidate(cacheable);
                 if let Some(lead) = &self.lead {
                     lead.land(Landing::NotShareable);
                 }
@@ -283,12 +301,8 @@ impl Fetch {
         self.remember_not_shareable(cacheable);
         // A good answer that is not to be stored takes the place of what is:
         // that one is out of date now.
-        if let Some(candidate) = &self.candidate
-            && !is_failure(answer.head.status)
-        {
-            let (cache, key) = (&cacheable.cache, &cacheable.key);
-            let memory = &self.shared.store.memory;
-            memory.remove(cache, key, candidate, Departure::Expired);
+        if !is_failure(answer.head.status) {
+            self.drop_candidate(cacheable);
         }
         if let Some(lead) = &self.lead {
             lead.land(Landing::NotShareable);
@@ -318,6 +332,9 @@ impl Fetch {
         StoredHead {
             status: answer.head.status,
             secondary: storable.vary.select(&self.ask.fields),
+            language_keys: storable
+                .vary
+                .language_keys(&self.ask.fields, &storable.fields),
             fields: storable.fields,
             target: cacheable.target.clone(),
             route: Arc::clone(&cacheable.route.name),
@@ -358,23 +375,4 @@ fn is_usable(entry: &Entry, ask: &Ask) -> bool {
 /// The answers that `stale-if-error` bridges (RFC 5861 §4).
 pub(super) fn is_failure(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504)
-}
-
-/// The stored fields with those of a `304` in their place, each name whole;
-/// but for those that describe the body, which has not changed.
-fn freshened(stored: &HeaderMap, update: &HeaderMap) -> HeaderMap {
-    const OF_THE_BODY: [http::HeaderName; 4] = [
-        CONTENT_LENGTH,
-        CONTENT_ENCODING,
-        CONTENT_TYPE,
-        CONTENT_RANGE,
-    ];
-    let mut fields = stored.clone();
-    for name in update.keys().filter(|name| !OF_THE_BODY.contains(name)) {
-        fields.remove(name);
-        for value in update.get_all(name) {
-            fields.append(name.clone(), value.clone());
-        }
-    }
-    fields
 }

@@ -11,12 +11,14 @@ use super::ask::Ask;
 use super::fill::Filling;
 use super::told::{Ages, CacheStatus};
 use crate::message::Body;
+use crate::message::targeted::CDN_CACHE_CONTROL;
 use crate::semantics::outcome::CacheResult;
 use crate::semantics::stored::StoredHead;
 use crate::store::memory::Entry;
 
 /// Fields of a `304` (RFC 9110 §15.4.5), and those that say which way it came.
-const OF_NOT_MODIFIED: [HeaderName; 8] = [
+const OF_NOT_MODIFIED: [HeaderName; 9] = [
+    CDN_CACHE_CONTROL,
     CACHE_CONTROL,
     CONTENT_LOCATION,
     DATE,
@@ -88,7 +90,8 @@ pub(super) fn followed(ask: &Ask, filling: &Filling, body: Body) -> Response<Bod
 }
 
 fn is_not_modified(ask: &Ask, head: &StoredHead) -> bool {
-    head.status == StatusCode::OK && head.validators.satisfy(&ask.fields)
+    let is_whole = head.status.is_success() && head.status != StatusCode::PARTIAL_CONTENT;
+    is_whole && head.validators.satisfy(&ask.fields)
 }
 
 fn not_modified(stored: &HeaderMap) -> Response<Body> {

@@ -10,6 +10,7 @@ use http_body::Body as _;
 
 use crate::message::Body;
 use crate::message::fields::{PSEUDONYM, append_member};
+use crate::message::targeted::PANNIER_CACHE_CONTROL;
 use crate::route::Route;
 use crate::semantics::outcome::CacheResult;
 use crate::telemetry::{ResponseServed, Telemetry};
@@ -137,6 +138,8 @@ impl Told {
     #[must_use]
     pub fn stamp(self, mut response: Response<Body>) -> Response<Body> {
         let fields = response.headers_mut();
+        // It spoke to us (RFC 9213 §2.2).
+        fields.remove(PANNIER_CACHE_CONTROL);
         append_member(fields, CACHE_STATUS, self.status.to_value());
         fields.insert(X_CACHE, HeaderValue::from_static(self.cache.as_str()));
         match self.ages {

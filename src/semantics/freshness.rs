@@ -6,6 +6,7 @@ use http::header::{AGE, DATE, EXPIRES, LAST_MODIFIED};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
+use super::date::http_date;
 use super::policy::Policy;
 use crate::clock::Timestamp;
 use crate::message::directives::ResponseDirectives;
@@ -18,6 +19,10 @@ pub const SECONDS_MAX: u64 = 1 << 31;
 const HEURISTIC_FRACTION: u32 = 10;
 /// … and never longer than this (RFC 9111 §4.2.2).
 const HEURISTIC_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Nothing is reused further past its lifetime than this, whatever origin,
+/// route and client allow together (RFC 5861 sets no bound).
+pub const STALENESS_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Everything that reuse needs to know about time, computed at storing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,8 +71,8 @@ impl Freshness {
         request_time: Timestamp,
         response_time: Timestamp,
     ) -> Self {
-        let date = date_field(fields).unwrap_or(response_time);
-        let (lifetime, source) = lifetime(status, fields, directives, policy, date);
+        let date = date_field(fields, response_time).unwrap_or(response_time);
+        let (lifetime, source) = lifetime(status, fields, directives, policy, date, response_time);
         let never_stale = directives.must_revalidate
             || directives.proxy_revalidate
             || directives.s_maxage.is_some();
@@ -77,8 +82,12 @@ impl Freshness {
             initial_age: initial_age(fields, date, request_time, response_time),
             stale_while_revalidate: directives
                 .stale_while_revalidate
-                .unwrap_or(policy.stale_while_revalidate),
-            stale_if_error: directives.stale_if_error.unwrap_or(policy.stale_if_error),
+                .unwrap_or(policy.stale_while_revalidate)
+                .min(STALENESS_MAX),
+            stale_if_error: directives
+                .stale_if_error
+                .unwrap_or(policy.stale_if_error)
+                .min(STALENESS_MAX),
             always_validate: directives.no_cache,
             never_stale,
         }
@@ -110,11 +119,12 @@ pub fn explicit_lifetime(
     fields: &HeaderMap,
     directives: &ResponseDirectives,
     date: Timestamp,
+    response_time: Timestamp,
 ) -> Option<Duration> {
     if let Some(lifetime) = directives.s_maxage.or(directives.max_age) {
         return Some(lifetime);
     }
-    if directives.ignored {
+    if directives.without_expires {
         return None;
     }
     let mut values = fields.get_all(EXPIRES).iter();
@@ -122,23 +132,16 @@ pub fn explicit_lifetime(
     if values.next().is_some() {
         return Some(Duration::ZERO);
     }
-    let expires = http_date(first.as_bytes());
+    let expires = http_date(first.as_bytes(), response_time);
     Some(expires.map_or(Duration::ZERO, |expires| expires.since(date)))
 }
 
 /// The `Date` of a response, where it is there once and can be read.
 #[must_use]
-pub fn date_field(fields: &HeaderMap) -> Option<Timestamp> {
+pub fn date_field(fields: &HeaderMap, response_time: Timestamp) -> Option<Timestamp> {
     fields
         .get(DATE)
-        .and_then(|value| http_date(value.as_bytes()))
-}
-
-/// Reads an HTTP date in any of its three forms (RFC 9110 §5.6.7).
-#[must_use]
-pub fn http_date(value: &[u8]) -> Option<Timestamp> {
-    let text = std::str::from_utf8(value).ok()?.trim();
-    httpdate::parse_http_date(text).ok().map(Timestamp::from)
+        .and_then(|value| http_date(value.as_bytes(), response_time))
 }
 
 fn lifetime(
@@ -147,8 +150,9 @@ fn lifetime(
     directives: &ResponseDirectives,
     policy: &Policy,
     date: Timestamp,
+    response_time: Timestamp,
 ) -> (Duration, LifetimeSource) {
-    if let Some(lifetime) = explicit_lifetime(fields, directives, date) {
+    if let Some(lifetime) = explicit_lifetime(fields, directives, date, response_time) {
         return (lifetime, LifetimeSource::Origin);
     }
     if let Some(ttl) = policy.ttl
@@ -158,9 +162,11 @@ fn lifetime(
     }
     let modified = fields
         .get(LAST_MODIFIED)
-        .and_then(|value| http_date(value.as_bytes()));
+        .and_then(|value| http_date(value.as_bytes(), response_time));
+    // `public` marks any status as cacheable (§4.2.2, §5.2.2.9).
+    let may_guess = is_heuristically_cacheable(status) || directives.public;
     match modified {
-        Some(modified) if is_heuristically_cacheable(status) => {
+        Some(modified) if may_guess => {
             let lifetime = (date.since(modified) / HEURISTIC_FRACTION).min(HEURISTIC_MAX);
             (lifetime, LifetimeSource::Heuristic)
         }

@@ -3,14 +3,17 @@
 //! No IO, no clock of its own, no locks: every function takes the moment it
 //! is to judge and returns a value that carries its reason. The caller acts.
 
+pub mod date;
 pub mod freshness;
 pub mod key;
 pub mod outcome;
 pub mod policy;
 pub mod reuse;
+mod selecting;
 pub mod storability;
 pub mod stored;
 pub mod tags;
 pub mod target;
+pub mod update;
 pub mod validation;
 pub mod vary;

@@ -18,8 +18,10 @@ pub struct Policy {
     pub stale_if_error: Duration,
     /// Response fields to act as if the origin had not sent.
     pub ignore: IgnoredFields,
-    /// Whether a 4xx or 5xx with explicit freshness is stored.
+    /// Whether a 4xx or 5xx is stored.
     pub errors: StoreErrors,
+    /// When a response with `Set-Cookie` is stored.
+    pub set_cookie: StoreSetCookie,
 }
 
 /// `errors = …` of a route.
@@ -28,7 +30,20 @@ pub enum StoreErrors {
     /// A 4xx or 5xx is never stored.
     #[default]
     Never,
-    /// It is stored when the origin gives it explicit freshness.
+    /// It is stored when the origin gives it explicit freshness; on a route
+    /// without `ttl`, where RFC 9111 alone decides, also by heuristics.
+    Origin,
+}
+
+/// `set_cookie = …` of a route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StoreSetCookie {
+    /// It is stored only where it also says `public` or `s-maxage`: that it
+    /// is meant for everybody.
+    #[default]
+    Public,
+    /// It is stored when the origin gives it explicit freshness (RFC 9111 §7.3
+    /// leaves it to origins to say what is not for everybody).
     Origin,
 }
 

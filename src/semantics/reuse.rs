@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::freshness::Freshness;
+use super::freshness::{Freshness, STALENESS_MAX};
 use crate::message::directives::RequestDirectives;
 
 /// What a stored response is good for now.
@@ -75,7 +75,10 @@ pub fn assess(
         return Reuse::Validate(Why::Stale);
     }
     let staleness = current_age.saturating_sub(freshness.lifetime);
-    if request.max_stale.is_some_and(|most| staleness <= most) {
+    if request
+        .max_stale
+        .is_some_and(|most| staleness <= most.min(STALENESS_MAX))
+    {
         return Reuse::Stale { validate: false };
     }
     if staleness < freshness.stale_while_revalidate {
@@ -97,7 +100,7 @@ pub fn may_answer_on_error(
         return false;
     }
     let grace = match request.stale_if_error {
-        Some(asked) => asked.max(freshness.stale_if_error),
+        Some(asked) => asked.max(freshness.stale_if_error).min(STALENESS_MAX),
         None => freshness.stale_if_error,
     };
     current_age < freshness.lifetime + grace

@@ -1,16 +1,17 @@
 //! Whether a response may be stored by a shared cache (RFC 9111 §3).
 
-use http::header::{AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, SET_COOKIE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::freshness::{Freshness, LifetimeSource, is_heuristically_cacheable};
-use super::policy::{KeySpec, Policy, StoreErrors};
+use super::policy::{KeySpec, Policy, StoreErrors, StoreSetCookie};
 use super::tags;
 use super::validation::Validators;
 use super::vary::{Vary, VaryNames};
 use crate::clock::Timestamp;
-use crate::message::directives::{RequestDirectives, ResponseDirectives};
+use crate::message::directives::RequestDirectives;
 use crate::message::fields::compact;
+use crate::message::targeted;
 
 /// What is to be done with a response head.
 #[derive(Clone, Debug)]
@@ -55,6 +56,9 @@ pub enum Refusal {
     VaryAny,
     /// A status code that is not stored here.
     Status,
+    /// The response said `must-understand` with a status code that is not
+    /// understood here (RFC 9111 §5.2.2.3).
+    NotUnderstood,
     /// Partial content.
     Partial,
     /// An endless stream of events.
@@ -81,6 +85,7 @@ impl Refusal {
             Self::SetCookie => "set-cookie",
             Self::VaryAny => "vary-any",
             Self::Status => "status",
+            Self::NotUnderstood => "must-understand",
             Self::Partial => "partial",
             Self::EventStream => "event-stream",
             Self::NoFreshness => "no-freshness",
@@ -120,22 +125,26 @@ fn try_store(
     policy: &Policy,
     spec: &KeySpec,
 ) -> Result<Storable, Refusal> {
-    let directives = if policy.ignore.cache_control {
-        ResponseDirectives::ignored()
-    } else {
-        ResponseDirectives::of(exchange.response)
-    };
+    let directives = targeted::governing(exchange.response, policy.ignore.cache_control);
     let refuse_if = |condition: bool, refusal| if condition { Err(refusal) } else { Ok(()) };
 
     refuse_if(
         RequestDirectives::of(exchange.request).no_store,
         Refusal::RequestNoStore,
     )?;
-    refuse_if(directives.no_store, Refusal::NoStore)?;
+    // A cache that understands the status code ignores the `no-store` beside
+    // `must-understand`: it is there for those that do not (§5.2.2.3).
+    refuse_if(
+        directives.must_understand && !is_understood(exchange.status),
+        Refusal::NotUnderstood,
+    )?;
+    refuse_if(
+        directives.no_store && !directives.must_understand,
+        Refusal::NoStore,
+    )?;
     refuse_if(directives.private, Refusal::Private)?;
     refuse_if(
-        exchange.status == StatusCode::PARTIAL_CONTENT
-            || exchange.response.contains_key(CONTENT_RANGE),
+        exchange.status == StatusCode::PARTIAL_CONTENT,
         Refusal::Partial,
     )?;
     refuse_if(is_event_stream(exchange.response), Refusal::EventStream)?;
@@ -151,11 +160,6 @@ fn try_store(
     )?;
 
     let is_cookie_left_out = policy.ignore.set_cookie || directives.withheld.contains(&SET_COOKIE);
-    let may_share_cookie = directives.public || directives.s_maxage.is_some();
-    refuse_if(
-        exchange.response.contains_key(SET_COOKIE) && !is_cookie_left_out && !may_share_cookie,
-        Refusal::SetCookie,
-    )?;
 
     let vary = if policy.ignore.vary {
         VaryNames::default()
@@ -174,11 +178,19 @@ fn try_store(
         exchange.request_time,
         exchange.response_time,
     );
+    let may_share_cookie = directives.public
+        || directives.s_maxage.is_some()
+        || (policy.set_cookie == StoreSetCookie::Origin
+            && freshness.source == LifetimeSource::Origin);
+    refuse_if(
+        exchange.response.contains_key(SET_COOKIE) && !is_cookie_left_out && !may_share_cookie,
+        Refusal::SetCookie,
+    )?;
     refuse_if(
         !is_status_storable(exchange.status, &freshness, policy),
         Refusal::Status,
     )?;
-    let validators = Validators::of(exchange.response);
+    let validators = Validators::of(exchange.response, exchange.response_time);
     refuse_if(
         freshness.usable_for().is_zero() && !validators.any(),
         Refusal::NoFreshness,
@@ -201,13 +213,28 @@ fn try_store(
 
 fn is_status_storable(status: StatusCode, freshness: &Freshness, policy: &Policy) -> bool {
     let is_explicit = freshness.source == LifetimeSource::Origin;
+    let is_guessed = freshness.source == LifetimeSource::Heuristic;
     match status.as_u16() {
-        200..=299 => is_explicit || policy.ttl.is_some() || is_heuristically_cacheable(status),
         // 304 is an answer to a condition, never a response of its own.
-        300..=303 | 305..=399 => is_explicit || is_heuristically_cacheable(status),
-        400..=599 => is_explicit && policy.errors == StoreErrors::Origin,
+        304 => false,
+        200..=299 if policy.ttl.is_some() => true,
+        200..=399 => is_explicit || is_guessed || is_heuristically_cacheable(status),
+        400..=599 => {
+            let may_guess = is_guessed && policy.ttl.is_none();
+            policy.errors == StoreErrors::Origin && (is_explicit || may_guess)
+        }
         _ => false,
     }
+}
+
+/// Whether a status code is one whose meaning for caching is known here:
+/// those of RFC 9110 §15, and those registered since that mean nothing
+/// particular to a cache.
+fn is_understood(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        200..=206 | 300..=303 | 305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 428 | 429 | 431 | 451 | 500..=505 | 511
+    )
 }
 
 fn is_event_stream(fields: &HeaderMap) -> bool {

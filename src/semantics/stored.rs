@@ -72,6 +72,9 @@ pub struct StoredHead {
     pub vary: VaryNames,
     /// The values of those fields in the request it was stored for.
     pub secondary: SecondaryKey,
+    /// Under which further keys requests find it that like its language best
+    /// (see [`VaryNames::select_by_first_choice`]); empty where none do.
+    pub language_keys: Box<[SecondaryKey]>,
     /// When its request was sent (RFC 9111 §4.2.3 `request_time`).
     pub request_time: Timestamp,
     /// When its head arrived, or when it was last validated.
@@ -152,6 +155,7 @@ pub(crate) mod tests_support {
             route: "r".into(),
             vary: VaryNames::default(),
             secondary: SecondaryKey::default(),
+            language_keys: Box::default(),
             request_time: Timestamp::from_unix_millis(1_000),
             response_time: Timestamp::from_unix_millis(1_000),
             freshness: Freshness {

@@ -3,7 +3,8 @@
 use http::header::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
 use http::{HeaderMap, HeaderValue};
 
-use super::freshness::http_date;
+use super::date::http_date;
+use super::freshness::date_field;
 use crate::clock::Timestamp;
 
 /// The validators of a stored response.
@@ -13,18 +14,23 @@ pub struct Validators {
     pub etag: Option<HeaderValue>,
     /// `Last-Modified`, as it was sent; only where it is a date.
     pub last_modified: Option<(HeaderValue, Timestamp)>,
+    /// `Date`, or when the response arrived: stands in for a missing
+    /// `Last-Modified` where a client asks by date (RFC 9111 §4.3.2).
+    pub date: Timestamp,
 }
 
 impl Validators {
-    /// The validators among the fields of a response.
+    /// The validators among the fields of a response that arrived at
+    /// `response_time`.
     #[must_use]
-    pub fn of(fields: &HeaderMap) -> Self {
-        let last_modified = fields
-            .get(LAST_MODIFIED)
-            .and_then(|value| http_date(value.as_bytes()).map(|moment| (value.clone(), moment)));
+    pub fn of(fields: &HeaderMap, response_time: Timestamp) -> Self {
+        let last_modified = fields.get(LAST_MODIFIED).and_then(|value| {
+            http_date(value.as_bytes(), response_time).map(|moment| (value.clone(), moment))
+        });
         Self {
             etag: fields.get(ETAG).cloned(),
             last_modified,
+            date: date_field(fields, response_time).unwrap_or(response_time),
         }
     }
 
@@ -59,14 +65,12 @@ impl Validators {
         }
         let Some(since) = request
             .get(IF_MODIFIED_SINCE)
-            .and_then(|value| http_date(value.as_bytes()))
+            .and_then(|value| http_date(value.as_bytes(), self.date))
         else {
             return false;
         };
-        match &self.last_modified {
-            Some((_, modified)) => *modified <= since,
-            None => false,
-        }
+        let modified = self.last_modified.as_ref();
+        modified.map_or(self.date, |(_, modified)| *modified) <= since
     }
 
     fn none_match_names_us(&self, line: &HeaderValue) -> bool {
@@ -87,6 +91,12 @@ impl Validators {
 pub fn strip_conditions(request: &mut HeaderMap) {
     request.remove(IF_NONE_MATCH);
     request.remove(IF_MODIFIED_SINCE);
+}
+
+/// Whether an entity tag says that it is weak.
+#[must_use]
+pub fn is_weak(etag: &HeaderValue) -> bool {
+    etag.as_bytes().trim_ascii().starts_with(b"W/")
 }
 
 /// An entity tag without its weakness mark.
@@ -119,11 +129,17 @@ mod tests {
         map
     }
 
+    /// The example date.
+    const NOW: Timestamp = Timestamp::from_unix_millis(784_111_777_000);
+
     fn stored() -> Validators {
-        Validators::of(&fields(&[
-            ("etag", r#""a,b""#),
-            ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT"),
-        ]))
+        Validators::of(
+            &fields(&[
+                ("etag", r#""a,b""#),
+                ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT"),
+            ]),
+            NOW,
+        )
     }
 
     #[test]
@@ -149,5 +165,16 @@ mod tests {
             "if-modified-since",
             "Sunday, 06-Nov-94 08:49:37 GMT"
         )])));
+    }
+
+    #[test]
+    fn without_last_modified_the_date_is_compared_rfc9111_4_3_2() {
+        let dated = Validators::of(&fields(&[("date", "Sun, 06 Nov 1994 08:49:37 GMT")]), NOW);
+        let since = |date| fields(&[("if-modified-since", date)]);
+        assert!(dated.satisfy(&since("Sun, 06 Nov 1994 08:49:37 GMT")));
+        assert!(!dated.satisfy(&since("Sun, 06 Nov 1994 08:49:36 GMT")));
+        let undated = Validators::of(&fields(&[]), NOW);
+        assert!(undated.satisfy(&since("Sun, 06 Nov 1994 08:49:37 GMT")));
+        assert!(!undated.any());
     }
 }

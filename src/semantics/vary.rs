@@ -1,8 +1,10 @@
 //! `Vary`: which of several stored responses a request selects (RFC 9111 §4.1).
 
-use http::header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, VARY};
+use http::header::{ACCEPT_LANGUAGE, CONTENT_LANGUAGE, VARY};
 use http::{HeaderMap, HeaderName};
 use serde::{Deserialize, Serialize};
+
+use super::selecting::{first_choice, normalise};
 
 /// The request fields a response varies on: lower case, sorted, each once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -26,6 +28,9 @@ pub enum Vary {
 
 /// More names than this in a `Vary` are read as `*`: no honest response has them.
 pub const VARY_NAMES_MAX: usize = 32;
+
+/// A language tag of more parts is found by its first ones only.
+const LANGUAGE_KEYS_MAX: usize = 4;
 
 impl Vary {
     /// Reads every `Vary` field of a response.
@@ -82,9 +87,59 @@ impl VaryNames {
         if self.0.is_empty() {
             return SecondaryKey::default();
         }
+        self.digest(request, None)
+    }
+
+    /// The key under which a response is found by requests that like `language`
+    /// (lower case) best, all other selecting fields being the same; `None`
+    /// where the language selects nothing.
+    fn select_by_language(&self, request: &HeaderMap, language: &str) -> Option<SecondaryKey> {
+        self.0
+            .contains(&ACCEPT_LANGUAGE)
+            .then(|| self.digest(request, Some(language)))
+    }
+
+    /// The keys of a response in `Content-Language` by its language and every
+    /// shorter range that matches it (RFC 4647 §3.3.1); none where it is in
+    /// several or the language selects nothing.
+    #[must_use]
+    pub fn language_keys(&self, request: &HeaderMap, response: &HeaderMap) -> Box<[SecondaryKey]> {
+        let mut lines = response.get_all(CONTENT_LANGUAGE).iter();
+        let (Some(line), None) = (lines.next(), lines.next()) else {
+            return Box::default();
+        };
+        let is_tag = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+        let Ok(language) = line.to_str().map(|text| text.trim().to_ascii_lowercase()) else {
+            return Box::default();
+        };
+        if language.is_empty() || !language.bytes().all(|byte| is_tag(&byte)) {
+            return Box::default();
+        }
+        let ends = language.match_indices('-').map(|(end, _)| end);
+        ends.chain([language.len()])
+            .take(LANGUAGE_KEYS_MAX)
+            .filter_map(|end| self.select_by_language(request, &language[..end]))
+            .collect()
+    }
+
+    /// The key of a request's first choice of language, if it has one.
+    #[must_use]
+    pub fn select_by_first_choice(&self, request: &HeaderMap) -> Option<SecondaryKey> {
+        if !self.0.contains(&ACCEPT_LANGUAGE) {
+            return None;
+        }
+        self.select_by_language(request, &first_choice(request)?)
+    }
+
+    fn digest(&self, request: &HeaderMap, language: Option<&str>) -> SecondaryKey {
         let mut hasher = blake3::Hasher::new();
         for name in &self.0 {
             hash_part(&mut hasher, name.as_str().as_bytes());
+            if let Some(language) = language.filter(|_| *name == ACCEPT_LANGUAGE) {
+                hasher.update(&[2]);
+                hash_part(&mut hasher, language.as_bytes());
+                continue;
+            }
             match normalise(name, request) {
                 Some(value) => {
                     hasher.update(&[1]);
@@ -104,46 +159,6 @@ impl VaryNames {
 fn hash_part(hasher: &mut blake3::Hasher, part: &[u8]) {
     hasher.update(&(part.len() as u64).to_le_bytes());
     hasher.update(part);
-}
-
-/// The value of a selecting field in a form in which equal meanings are equal
-/// bytes: lines combined and white space around list members removed; for the
-/// `Accept-…` lists all white space removed and case folded. A value with a
-/// quoted string is left as it is: a comma in it separates nothing. `None`
-/// where the request has no such field.
-fn normalise(name: &HeaderName, request: &HeaderMap) -> Option<Vec<u8>> {
-    let mut lines = request.get_all(name).iter().peekable();
-    lines.peek()?;
-    let is_accept_list = name == ACCEPT_ENCODING || name == ACCEPT_LANGUAGE;
-    let mut joined = Vec::new();
-    for line in lines {
-        let line = line.as_bytes().trim_ascii();
-        if line.contains(&b'"') {
-            push_member(&mut joined, line.iter());
-            continue;
-        }
-        for member in line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-            if is_accept_list {
-                push_member(
-                    &mut joined,
-                    member.iter().filter(|byte| !byte.is_ascii_whitespace()),
-                );
-            } else {
-                push_member(&mut joined, member.iter());
-            }
-        }
-    }
-    if is_accept_list {
-        joined.make_ascii_lowercase();
-    }
-    Some(joined)
-}
-
-fn push_member<'a>(list: &mut Vec<u8>, member: impl Iterator<Item = &'a u8>) {
-    if !list.is_empty() {
-        list.push(b',');
-    }
-    list.extend(member);
 }
 
 #[cfg(test)]
@@ -199,6 +214,32 @@ mod tests {
             vary.select(&fields(&[("a", "xy"), ("b", "z")])),
             vary.select(&fields(&[("a", "x"), ("b", "yz")]))
         );
+    }
+
+    #[test]
+    fn a_response_is_found_by_who_likes_its_language_best_rfc9111_4_1() {
+        let vary = names("Accept-Language, X-A");
+        let stored_for = fields(&[("accept-language", "en, de-at"), ("x-a", "1")]);
+        let keys = vary.language_keys(&stored_for, &fields(&[("content-language", "de-AT")]));
+        let choice = |language, other| {
+            let request = fields(&[("accept-language", language), ("x-a", other)]);
+            vary.select_by_first_choice(&request)
+        };
+        for (language, other, is_found) in [
+            ("de-AT, en;q=0.5", "1", true),
+            ("fr;q=0.5, de;q=1.0", "1", true),
+            ("de-AT", "2", false),
+            ("fr", "1", false),
+            ("de-AT-1996", "1", false),
+        ] {
+            let found = choice(language, other).is_some_and(|key| keys.contains(&key));
+            assert_eq!(found, is_found, "{language} {other}");
+        }
+        let several = fields(&[("content-language", "de, en")]);
+        assert!(vary.language_keys(&stored_for, &several).is_empty());
+        let unasked = names("X-A");
+        let german = fields(&[("content-language", "de")]);
+        assert!(unasked.language_keys(&stored_for, &german).is_empty());
     }
 
     #[test]

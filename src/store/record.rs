@@ -230,7 +230,7 @@ fn head_of(meta: Meta<'_>) -> Result<StoredHead, DecodeError> {
     }
     Ok(StoredHead {
         status: StatusCode::from_u16(meta.status).map_err(|_| DecodeError::Content)?,
-        validators: Validators::of(&fields),
+        validators: Validators::of(&fields, meta.response_time),
         fields,
         target: Target {
             host: meta.host.into(),
@@ -240,6 +240,8 @@ fn head_of(meta: Meta<'_>) -> Result<StoredHead, DecodeError> {
         route: Arc::from(meta.route),
         vary: vary_names(&meta.vary)?,
         secondary: meta.secondary,
+        // Another instance's clients are found by what they sent.
+        language_keys: Box::default(),
         request_time: meta.request_time,
         response_time: meta.response_time,
         freshness,

@@ -47,7 +47,7 @@ pub(crate) fn varying(body: impl Into<Bytes>, vary: &str, request: &HeaderMap) -
     StoredResponse {
         head: StoredHead {
             status: StatusCode::OK,
-            validators: Validators::of(&fields),
+            validators: Validators::of(&fields, Timestamp::from_unix_millis(1_150)),
             fields,
             target: Target {
                 host: "shop.example".into(),
@@ -57,6 +57,7 @@ pub(crate) fn varying(body: impl Into<Bytes>, vary: &str, request: &HeaderMap) -
             route: Arc::from("users"),
             vary: names,
             secondary,
+            language_keys: Box::default(),
             request_time: Timestamp::from_unix_millis(1_000),
             response_time: Timestamp::from_unix_millis(1_150),
             freshness: Freshness {

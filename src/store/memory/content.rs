@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use super::entry::Entry;
 use crate::clock::Timestamp;
 use crate::semantics::key::CacheKey;
+use crate::semantics::stored::StoredHead;
 use crate::semantics::vary::{SecondaryKey, VaryNames};
 
 /// A key whose responses name more different sets of `Vary` fields than this
@@ -42,6 +43,29 @@ struct Varying {
     /// Most recently stored first.
     sets: SmallVec<[VaryNames; 1]>,
     secondaries: Vec<SecondaryKey>,
+    /// Keys of first choices of language, and the variant in that language.
+    by_language: Vec<(SecondaryKey, SecondaryKey)>,
+}
+
+impl Varying {
+    /// The most recently stored variant in the language a request likes best.
+    fn in_first_language(&self, request: &HeaderMap) -> Option<SecondaryKey> {
+        if self.by_language.is_empty() {
+            return None;
+        }
+        let choices = self.sets.iter();
+        let mut choices = choices.filter_map(|names| names.select_by_first_choice(request));
+        choices.find_map(|choice| {
+            let mut newest_first = self.by_language.iter().rev();
+            newest_first
+                .find(|(key, _)| *key == choice)
+                .map(|(_, secondary)| *secondary)
+        })
+    }
+
+    fn forget_languages(&mut self, secondary: SecondaryKey) {
+        self.by_language.retain(|(_, other)| *other != secondary);
+    }
 }
 
 impl Default for Content {
@@ -74,7 +98,11 @@ impl Content {
                 let held = self.entries.peek(&slot)?;
                 Some((held.entry.response.head.response_time, slot))
             });
-        let (_, newest) = matching.max_by_key(|(response_time, _)| *response_time)?;
+        let newest = matching.max_by_key(|(response_time, _)| *response_time);
+        let newest = match newest {
+            Some((_, slot)) => slot,
+            None => (*key, varying.in_first_language(request)?),
+        };
         let held = self.entries.get_mut(&newest)?;
         held.last_used = now;
         Some(Arc::clone(&held.entry))
@@ -127,7 +155,8 @@ impl Content {
         displaced
     }
 
-    pub(super) fn remember_variant(&mut self, slot: &Slot, vary: &VaryNames) {
+    pub(super) fn remember_variant(&mut self, slot: &Slot, head: &StoredHead) {
+        let vary = &head.vary;
         if vary.is_empty() {
             return;
         }
@@ -138,11 +167,15 @@ impl Content {
         if !varying.secondaries.contains(&slot.1) {
             varying.secondaries.push(slot.1);
         }
+        varying.forget_languages(slot.1);
+        let keys = head.language_keys.iter();
+        varying.by_language.extend(keys.map(|key| (*key, slot.1)));
     }
 
     pub(super) fn forget_variant(&mut self, slot: &Slot) {
         if let Some(varying) = self.varying.get_mut(&slot.0) {
             varying.secondaries.retain(|other| *other != slot.1);
+            varying.forget_languages(slot.1);
             if varying.secondaries.is_empty() {
                 self.varying.remove(&slot.0);
             }

@@ -237,7 +237,7 @@ impl Memory {
             for displaced in content.displaced_by(&slot, &head.vary, bounds.variants_max) {
                 self.remove_slot(cache, &mut content, &displaced, Departure::Replaced);
             }
-            content.remember_variant(&slot, &head.vary);
+            content.remember_variant(&slot, head);
             let now = self.tick();
             let held = Held {
                 entry: Arc::clone(&entry),
