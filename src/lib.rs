@@ -9,7 +9,7 @@
 //! | 9 | `cli`, `demo` | commands of the client; what `pannier demo` shows |
 //! | 8 | `server`, `admin` | the listeners: data plane, control plane |
 //! | 7 | `proxy` | the life of a request |
-//! | 6 | `store`, `origin`, `invalidation`, `route` | siblings, strangers to each other |
+//! | 6 | `store`, `origin`, `invalidation`, `fleet`, `route` | siblings, strangers to each other |
 //! | 5 | `link` | supervised connections to Redis |
 //! | 4 | `telemetry` | what is counted and timed |
 //! | 3 | `config` | what `proxy.toml` means |
@@ -24,6 +24,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod drain;
+pub mod fleet;
 pub mod invalidation;
 pub mod link;
 pub mod message;

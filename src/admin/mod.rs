@@ -16,6 +16,7 @@ mod advice;
 mod auth;
 mod cache;
 mod control;
+mod fleet;
 mod openapi;
 mod operations;
 mod parameters;
@@ -32,8 +33,8 @@ mod tests;
 pub use self::auth::Guard;
 pub use self::control::Control;
 pub use self::operations::{
-    Bounds, InvalidateRequest, Invalidated, OperationError, Operations, RedisBounds, RouteFigures,
-    Scope, Tier,
+    Bounds, FleetFigures, InstanceFigures, InvalidateRequest, Invalidated, OperationError,
+    Operations, RedisBounds, RouteFigures, Scope, Tier,
 };
 pub use self::serve::serve;
 

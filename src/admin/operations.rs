@@ -26,6 +26,9 @@ pub trait Operations: Send + Sync {
     /// The bounds of the configuration in force.
     fn bounds(&self) -> Bounds;
 
+    /// Which instances there are.
+    fn fleet(&self) -> BoxFuture<'_, Result<FleetFigures, OperationError>>;
+
     /// Whether it listens, is not draining, and its configuration is loaded.
     fn is_ready(&self) -> bool;
 }
@@ -135,6 +138,38 @@ pub struct RedisBounds {
     pub queue_max: u64,
     /// `redis.queue_bytes_max`.
     pub queue_bytes_max: u64,
+}
+
+/// The instances of the namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FleetFigures {
+    /// The one that answers.
+    pub own: String,
+    /// No Redis is configured: there is no other.
+    pub is_alone: bool,
+    /// Those that are there, itself among them.
+    pub instances: Vec<InstanceFigures>,
+}
+
+/// One instance, as it speaks of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InstanceFigures {
+    /// Its name in the log.
+    pub id: String,
+    /// The machine it runs on.
+    pub host: String,
+    /// Of the program.
+    pub version: String,
+    /// Milliseconds since the Unix epoch.
+    pub started_millis: u64,
+    /// How far it has applied the invalidation log.
+    pub position: Option<String>,
+    /// How long ago it knew that it had applied all of it.
+    pub lag: Option<Duration>,
+    /// Whether that is recent enough for what it promises.
+    pub is_in_touch: bool,
+    /// How long ago it was heard of.
+    pub heard_ago: Duration,
 }
 
 /// Why an operation was not done. Displays as one sentence for the operator.

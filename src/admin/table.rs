@@ -9,6 +9,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::Schema;
 
 use super::control::Control;
+use super::fleet::{self, FleetDocument, FleetHealthDocument};
 use super::shapes::{
     CacheDocument, CachePerformanceDocument, ClearedDocument, EndpointDocument,
     InvalidatedDocument, QueuesDocument, ResetDocument, StatsDocument, SystemDocument,
@@ -111,6 +112,7 @@ pub(super) fn routes() -> Vec<AdminRoute> {
     let mut routes = probe_routes();
     routes.extend(cache_routes());
     routes.extend(performance_routes());
+    routes.extend(fleet_routes());
     routes
 }
 
@@ -234,6 +236,27 @@ fn cache_routes() -> Vec<AdminRoute> {
             parameters: &[],
             answer: Answer::Document(shape::<ResetDocument>()),
             handler: post(cache::reset_stats),
+        },
+    ]
+}
+
+fn fleet_routes() -> Vec<AdminRoute> {
+    vec![
+        AdminRoute {
+            path: "/fleet",
+            verb: Verb::Get,
+            summary: "The instances of this namespace, heard of in the last 30 seconds.",
+            parameters: &[],
+            answer: Answer::Document(shape::<FleetDocument>()),
+            handler: get(fleet::fleet),
+        },
+        AdminRoute {
+            path: "/fleet/health",
+            verb: Verb::Get,
+            summary: "200 while every instance is in touch with the invalidation log, else 503.",
+            parameters: &[],
+            answer: Answer::Document(shape::<FleetHealthDocument>()),
+            handler: get(fleet::health),
         },
     ]
 }

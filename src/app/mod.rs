@@ -23,21 +23,21 @@ use crate::admin::{self, Control, Guard};
 use crate::clock::Clock;
 use crate::config::{Config, Limits};
 use crate::drain::Drain;
-use crate::invalidation::Invalidation;
 use crate::link::EndpointError;
 use crate::proxy::{Proxy, Shared, SiteError};
 use crate::server::{self, Sockets};
 use crate::store::Store;
 use crate::store::memory::{Bounds, Memory};
-use crate::store::redis::RedisStore;
 use crate::telemetry::Telemetry;
 use crate::telemetry::prometheus::Exporter;
 
+mod coherence;
 mod operations;
 mod reload;
 mod signals;
 mod sweep;
 
+use coherence::{Coherence, Figures};
 use operations::Running;
 
 /// What waits for Redis at the end is given so long.
@@ -101,10 +101,10 @@ async fn serve(
     let clock = Clock::System;
     let drain = Drain::new();
     let telemetry = Arc::new(Telemetry::new(clock.clone()));
-    let (invalidation, redis) = coherence(&config, &clock, &telemetry)?;
+    let mut coherence = Coherence::start(&config, &clock, &telemetry)?;
     let store = Store {
         memory: Memory::new(Bounds::of(&config.memory)),
-        redis,
+        redis: coherence.store.take(),
     };
     let limits = Arc::new(ArcSwap::from_pointee(config.limits.clone()));
     let admin = admin_listener(&config).await?;
@@ -118,16 +118,19 @@ async fn serve(
     let shared = Shared::new(
         config,
         store,
-        Arc::new(invalidation),
+        Arc::clone(&coherence.invalidation),
         Arc::clone(&telemetry),
         clock,
         drain.clone(),
     )?;
     let threads = start_data_threads(sockets, &shared, &limits, &drain)?;
+    let exporter = Exporter::new(Arc::clone(&telemetry))?;
+    exporter.register(Box::new(Figures::new(&coherence, &telemetry)?))?;
+    let fleet = coherence.fleet.clone();
     let control = Arc::new(Control {
-        exporter: Exporter::new(Arc::clone(&telemetry))?,
+        exporter,
         telemetry,
-        operations: Arc::new(Running::new(Arc::clone(&shared))),
+        operations: Arc::new(Running::new(Arc::clone(&shared), fleet.clone())),
         guard,
     });
     let over = Drain::new();
@@ -152,6 +155,11 @@ async fn serve(
     let left = drain.finished().await;
     join(threads).await;
     let flushed = async {
+        // Nothing is reused here any more: no write has to wait for it.
+        shared.invalidation.leave().await;
+        if let Some(fleet) = &fleet {
+            fleet.leave().await;
+        }
         shared.invalidation.flushed().await;
         shared.store.flushed().await;
     };
@@ -164,23 +172,6 @@ async fn serve(
     }
     tracing::info!(connections_cut = left, "stopped");
     Ok(())
-}
-
-/// What instances share, where they share anything.
-fn coherence(
-    config: &Config,
-    clock: &Clock,
-    telemetry: &Telemetry,
-) -> Result<(Invalidation, Option<RedisStore>), StartError> {
-    let Some(redis) = &config.redis else {
-        let alone = Invalidation::alone(&config.coherence, clock.clone());
-        return Ok((alone, None));
-    };
-    let counters = telemetry.redis();
-    let invalidation = Invalidation::shared(redis, &config.coherence, clock.clone(), counters)?;
-    let body_bytes_max = config.memory.body_bytes_max;
-    let store = RedisStore::start(redis, body_bytes_max, Arc::clone(counters))?;
-    Ok((invalidation, Some(store)))
 }
 
 fn announce(addresses: &Addresses) {

@@ -1,13 +1,16 @@
 //! What operators ask of the running proxy.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use super::coherence;
 use crate::admin::{
-    Bounds, InvalidateRequest, Invalidated, OperationError, Operations, RedisBounds, RouteFigures,
-    Scope as Asked, Tier,
+    Bounds, FleetFigures, InstanceFigures, InvalidateRequest, Invalidated, OperationError,
+    Operations, RedisBounds, RouteFigures, Scope as Asked, Tier,
 };
+use crate::fleet::{Fleet, Presence};
 use crate::invalidation::scope::{Ban, Scope};
 use crate::proxy::Shared;
 use crate::semantics::target::RequestTarget;
@@ -15,11 +18,18 @@ use crate::semantics::target::RequestTarget;
 /// The running proxy.
 pub(super) struct Running {
     shared: Arc<Shared>,
+    /// `None` where there is no Redis.
+    fleet: Option<Arc<Fleet>>,
+    started_millis: u64,
 }
 
 impl Running {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(super) fn new(shared: Arc<Shared>, fleet: Option<Arc<Fleet>>) -> Self {
+        Self {
+            started_millis: shared.clock.now().unix_millis(),
+            shared,
+            fleet,
+        }
     }
 }
 
@@ -33,11 +43,40 @@ impl Operations for Running {
             is_soft: request.soft,
         };
         Box::pin(async move {
-            let receipt = self.shared.invalidation.put_in_force(&[ban]).await;
+            let invalidation = &self.shared.invalidation;
+            let receipt = invalidation.put_in_force(&[ban]).await;
+            let wait = request.wait.unwrap_or_default();
+            let said = invalidation.acknowledged(&receipt, wait).await;
             Ok(Invalidated {
                 position: receipt.position.map(|position| position.to_string()),
-                acknowledged: vec![self.shared.invalidation.instance().to_owned()],
-                missing: Vec::new(),
+                acknowledged: said.by,
+                missing: said.missing,
+            })
+        })
+    }
+
+    fn fleet(&self) -> BoxFuture<'_, Result<FleetFigures, OperationError>> {
+        Box::pin(async move {
+            let own = self.shared.invalidation.instance().to_owned();
+            let Some(fleet) = &self.fleet else {
+                let presence = coherence::myself(&self.shared.invalidation, self.started_millis);
+                return Ok(FleetFigures {
+                    own,
+                    is_alone: true,
+                    instances: vec![figures(presence, Duration::ZERO)],
+                });
+            };
+            let instances = fleet
+                .instances()
+                .await
+                .map_err(|unknown| OperationError::Unavailable(unknown.to_string()))?;
+            Ok(FleetFigures {
+                own,
+                is_alone: false,
+                instances: instances
+                    .into_iter()
+                    .map(|instance| figures(instance.presence, instance.heard_ago))
+                    .collect(),
             })
         })
     }
@@ -88,6 +127,19 @@ impl Operations for Running {
 
     fn is_ready(&self) -> bool {
         !self.shared.drain.is_draining()
+    }
+}
+
+fn figures(presence: Presence, heard_ago: Duration) -> InstanceFigures {
+    InstanceFigures {
+        id: presence.id,
+        host: presence.host,
+        version: presence.version,
+        started_millis: presence.started_millis,
+        position: presence.position,
+        lag: presence.lag_millis.map(Duration::from_millis),
+        is_in_touch: presence.is_in_touch,
+        heard_ago,
     }
 }
 

@@ -12,8 +12,8 @@ use super::client::{AdminArgs, AdminError, AdminTarget};
 use super::purge::{PurgeArgs, purge};
 use super::stats::{StatsArgs, stats};
 use crate::admin::{
-    Bounds, Control, Guard, InvalidateRequest, Invalidated, OperationError, Operations,
-    RouteFigures, Tier, router, serve,
+    Bounds, Control, FleetFigures, Guard, InvalidateRequest, Invalidated, OperationError,
+    Operations, RouteFigures, Tier, router, serve,
 };
 use crate::clock::Clock;
 use crate::config::Secret;
@@ -36,6 +36,10 @@ impl Operations for Fleet {
             })
         }
         .boxed()
+    }
+
+    fn fleet(&self) -> BoxFuture<'_, Result<FleetFigures, OperationError>> {
+        Box::pin(async { Ok(FleetFigures::default()) })
     }
 
     fn clear(&self, _: Tier) -> BoxFuture<'_, Result<(), OperationError>> {

@@ -201,6 +201,12 @@ pub struct RedisConfig {
     pub queue_max: usize,
     /// `queue_bytes_max`: the same in bytes (`"64MiB"`).
     pub queue_bytes_max: u64,
+    /// `ca_file`: PEM file of certificates to trust instead of the system's,
+    /// for `rediss` URLs (`""`: the system's).
+    pub ca_file: Option<PathBuf>,
+    /// `collapse`: one instance fetches what none has, the others wait for its
+    /// record (`false`).
+    pub collapse: bool,
 }
 
 /// `[coalescing]`: concurrent requests for one key.
@@ -219,6 +225,12 @@ pub struct CoalescingConfig {
 /// `[coherence]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CoherenceConfig {
+    /// `mode` (`"eventual"`).
+    pub mode: CoherenceMode,
+    /// `lease`: in strict mode, an instance that has not heard from the log for
+    /// so long reuses nothing, and a write waits no longer for one that does
+    /// not acknowledge it (`"2s"`).
+    pub lease: Duration,
     /// `unsynced_age_max`: while the invalidation log is unreachable, a stored
     /// response older than this is not reused without asking the origin (`"10s"`).
     pub unsynced_age_max: Duration,
@@ -230,11 +242,25 @@ pub struct CoherenceConfig {
     pub bans_max: usize,
 }
 
+/// `mode = …` of `[coherence]`: what a write's answer says of other instances.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CoherenceMode {
+    /// `"eventual"`: they learn of it within milliseconds; while the log is
+    /// unreachable, within `unsynced_age_max`.
+    #[default]
+    Eventual,
+    /// `"strict"`: none answers with what was before it any more.
+    Strict,
+}
+
 /// `[invalidation]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidationConfig {
     /// `default`.
     pub default: DefaultInvalidation,
+    /// `settle`: for so long after an invalidation, what it matches is fetched
+    /// and passed on but not stored (`"0s"`).
+    pub settle: Duration,
 }
 
 /// `default = …` of `[invalidation]`: what a write invalidates unasked.

@@ -3,12 +3,13 @@
 //! The defaults of the fields of [`Config`] are decided here and nowhere else.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::kinds::{Choice, Durations, List, OneOrMore, Parsed, Sizes, Whole, Wrong};
 use super::reader::Table;
 use super::{
-    AdminConfig, CoalescingConfig, CoherenceConfig, Config, DefaultInvalidation,
+    AdminConfig, CoalescingConfig, CoherenceConfig, CoherenceMode, Config, DefaultInvalidation,
     InvalidationConfig, Limits, MemoryConfig, OriginConfig, Upstream, address, checks, redis,
     routes,
 };
@@ -129,20 +130,28 @@ fn origin(mut table: Table<'_>) -> OriginConfig {
         ca_file: table.option(
             "ca_file",
             None,
-            Parsed {
-                expects: "the path of a PEM file",
-                parse: |text| match text {
-                    "" => Ok(None),
-                    text if text.contains('\0') => Err(Wrong::new("this is no path")),
-                    path => Ok(Some(path.into())),
-                },
-                write: |path| path.as_ref().map_or_else(String::new, |path: &std::path::PathBuf| path.display().to_string()),
-            },
+            pem_file(),
             "Certificates to trust in place of the system's, for https upstreams; \"\": the system's.",
         ),
     };
     table.finish();
     config
+}
+
+/// A file of certificates; `""` is none.
+pub(super) fn pem_file() -> Parsed<Option<PathBuf>> {
+    Parsed {
+        expects: "the path of a PEM file",
+        parse: |text| match text {
+            "" => Ok(None),
+            text if text.contains('\0') => Err(Wrong::new("this is no path")),
+            path => Ok(Some(path.into())),
+        },
+        write: |path| {
+            path.as_ref()
+                .map_or_else(String::new, |path| path.display().to_string())
+        },
+    }
 }
 
 fn limits(mut table: Table<'_>) -> Limits {
@@ -268,6 +277,18 @@ fn coalescing(mut table: Table<'_>) -> CoalescingConfig {
 
 fn coherence(mut table: Table<'_>) -> CoherenceConfig {
     let config = CoherenceConfig {
+        mode: table.option(
+            "mode",
+            CoherenceMode::Eventual,
+            Choice(&[("eventual", CoherenceMode::Eventual), ("strict", CoherenceMode::Strict)]),
+            "\"eventual\": after a write, other instances follow within milliseconds; \"strict\": before it is answered, and without Redis nothing stored is reused and no write is let through.",
+        ),
+        lease: table.option(
+            "lease",
+            seconds(2),
+            Durations { min: Duration::from_millis(100), max: seconds(60) },
+            "In strict mode: an instance that has not heard from the log for so long reuses nothing, and a write waits no longer for one that does not acknowledge it.",
+        ),
         unsynced_age_max: table.option(
             "unsynced_age_max",
             seconds(10),
@@ -293,8 +314,14 @@ fn invalidation(mut table: Table<'_>) -> InvalidationConfig {
         Choice(&[("hierarchy", DefaultInvalidation::Hierarchy), ("rfc", DefaultInvalidation::Rfc)]),
         "\"hierarchy\": the target, Location, Content-Location, the parent, and for PUT, PATCH and DELETE everything below; \"rfc\": the first three only (RFC 9111 §4.4).",
     );
+    let settle = table.option(
+        "settle",
+        Duration::ZERO,
+        Durations { min: Duration::ZERO, max: seconds(3_600) },
+        "For so long after an invalidation, what it matches is fetched and passed on but not stored: for an origin that reads from a replica that lags.",
+    );
     table.finish();
-    InvalidationConfig { default }
+    InvalidationConfig { default, settle }
 }
 
 /// A bound on a number of entries; 0 is none.

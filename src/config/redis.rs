@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::given::{Given, Kind};
-use super::kinds::{OneOrMore, Parsed, Secrets, Sizes, Whole, Wrong};
-use super::options::{KIB, MIB, TIB, count, seconds, short_waits};
+use super::kinds::{Flag, OneOrMore, Parsed, Secrets, Sizes, Whole, Wrong};
+use super::options::{KIB, MIB, TIB, count, pem_file, seconds, short_waits};
 use super::reader::Table;
 use super::{RedisConfig, Secret, address};
 
@@ -60,6 +60,18 @@ pub(super) fn read(mut table: Table<'_>) -> Option<RedisConfig> {
         },
         "The same in bytes.",
     );
+    let ca_file = table.option(
+        "ca_file",
+        None,
+        pem_file(),
+        "Certificates to trust in place of the system's, for rediss:// URLs; \"\": the system's.",
+    );
+    let collapse = table.option(
+        "collapse",
+        false,
+        Flag,
+        "One instance fetches what none has stored; the others wait for its record, no longer than coalescing.wait_timeout.",
+    );
     table.finish();
     let (nodes, is_cluster) = url?;
     Some(RedisConfig {
@@ -70,6 +82,8 @@ pub(super) fn read(mut table: Table<'_>) -> Option<RedisConfig> {
         connect_timeout,
         queue_max,
         queue_bytes_max,
+        ca_file,
+        collapse,
     })
 }
 

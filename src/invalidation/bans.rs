@@ -79,15 +79,28 @@ struct State {
     log_floor: LogPosition,
     /// How far the log was read.
     applied: LogPosition,
+    /// The newest ban among those that were folded or forgotten: it may have
+    /// been about anything.
+    forgotten_at: Option<Timestamp>,
 }
 
 #[derive(Debug)]
 struct Applied {
     ban: Ban,
     local: u64,
-    /// `None` until the log has it.
+    /// Where the log has it; `None` while it does not.
     log: Option<LogPosition>,
+    /// Where it is one of our own that the log does not have yet: its number.
+    /// Until that is confirmed it counts as later than every record, whatever
+    /// `log` says of another ban on the same.
+    awaited: Option<u64>,
     at: Timestamp,
+}
+
+impl Applied {
+    fn is_after(&self, position: LogPosition) -> bool {
+        self.awaited.is_some() || self.log.is_none_or(|log| log > position)
+    }
 }
 
 impl Bans {
@@ -133,10 +146,11 @@ impl Bans {
     /// which [`Bans::confirm`] finds them again.
     pub fn apply(&self, bans: &[Ban], now: Timestamp) -> u64 {
         let mut state = self.state.write();
+        let last = self.head.load(Ordering::Acquire) + bans.len() as u64;
         for ban in bans {
-            self.push(&mut state, ban.clone(), None, now);
+            self.push(&mut state, ban.clone(), Place::Awaited(last), now);
         }
-        self.head.load(Ordering::Acquire)
+        last
     }
 
     /// Our own bans up to number `last` are in the log, at `position` or
@@ -172,13 +186,22 @@ impl Bans {
         let number = self.head.load(Ordering::Acquire) + 1;
         state.local_floor = number;
         state.log_floor = horizon;
-        // Our own that are on their way into the log stay in force.
-        state.bans.retain(|applied| applied.log.is_none());
+        state.forgotten_at = Some(now);
+        // Our own that are on their way into the log stay in force. What the
+        // other log said of their places means nothing in this one.
+        state.bans.retain(|applied| applied.awaited.is_some());
+        for applied in &mut state.bans {
+            applied.log = None;
+        }
+        // Published with the lock held: whoever sees it finds the floor.
+        self.head.store(number, Ordering::Release);
         for entry in entries {
             self.push_all(&mut state, entry, now);
+            if let Some(last) = entry.own {
+                state.confirm(last, entry.position);
+            }
         }
         state.applied = position;
-        self.head.fetch_max(number, Ordering::AcqRel);
     }
 
     /// Judges a response in memory, of which every ban up to `checked` was
@@ -213,9 +236,10 @@ impl Bans {
         if position.incarnation != state.applied.incarnation || position < state.log_floor {
             return banned(newest);
         }
-        let matching = state.bans.iter().filter(|applied| {
-            applied.log.is_none_or(|log| log > position) && applied.ban.scope.matches(head)
-        });
+        let matching = state
+            .bans
+            .iter()
+            .filter(|applied| applied.is_after(position) && applied.ban.scope.matches(head));
         Checked {
             verdict: worst(matching),
             checked: newest,
@@ -242,8 +266,21 @@ impl Bans {
             .any(|applied| !applied.ban.is_soft && applied.ban.scope.matches_target(route, target))
     }
 
+    /// Whether a ban on what `head` describes was put in force within `settle`
+    /// before `since`. A ban that was folded counts for everything.
+    #[must_use]
+    pub fn settles(&self, head: &StoredHead, since: Timestamp, settle: Duration) -> bool {
+        let state = self.state.read();
+        let is_recent = |at: Timestamp| since.since(at) < settle;
+        state.forgotten_at.is_some_and(is_recent)
+            || state
+                .bans
+                .iter()
+                .any(|applied| is_recent(applied.at) && applied.ban.scope.matches(head))
+    }
+
     /// Lets go of bans that everything they could match has outlived: those
-    /// the log has, applied longer ago than anything is kept.
+    /// applied longer ago than anything is kept.
     pub fn prune(&self, now: Timestamp, kept_for: Duration) {
         let mut state = self.state.write();
         while let Some(oldest) = state.bans.front() {
@@ -256,28 +293,35 @@ impl Bans {
 
     fn push_all(&self, state: &mut State, entry: &Read, now: Timestamp) {
         for ban in &entry.bans {
-            self.push(state, ban.clone(), Some(entry.position), now);
+            self.push(state, ban.clone(), Place::At(entry.position), now);
         }
     }
 
-    fn push(&self, state: &mut State, ban: Ban, log: Option<LogPosition>, now: Timestamp) {
+    fn push(&self, state: &mut State, ban: Ban, place: Place, now: Timestamp) {
         let number = self.head.load(Ordering::Acquire) + 1;
-        // A later ban on the same takes the place of an earlier one, which
-        // matched less. Its place in the order only moves forward.
-        state.bans.retain(|applied| {
-            applied.ban != ban && (ban.is_soft || applied.ban.scope != ban.scope)
-        });
-        if ban == Ban::hard(Scope::All) {
-            state
-                .bans
-                .retain(|applied| applied.ban.is_soft && applied.log.is_none());
-        }
-        state.bans.push_back(Applied {
+        let (log, awaited) = match place {
+            Place::At(position) => (Some(position), None),
+            Place::Awaited(number) => (None, Some(number)),
+        };
+        let mut newest = Applied {
             ban,
             local: number,
             log,
+            awaited,
             at: now,
+        };
+        // A later ban on the same takes the place of an earlier one, which
+        // matched less. Its place in the log only moves forward: the earlier
+        // one may have been ours, and be later there than this one.
+        state.bans.retain(|applied| {
+            let is_covered = newest.covers(applied);
+            if is_covered {
+                newest.log = newest.log.max(applied.log);
+                newest.awaited = newest.awaited.max(applied.awaited);
+            }
+            !is_covered
         });
+        state.bans.push_back(newest);
         if state.bans.len() > self.bans_max {
             state.fold_older_half();
         }
@@ -287,25 +331,54 @@ impl Bans {
     }
 }
 
+/// Where a ban stands in the log.
+enum Place {
+    At(LogPosition),
+    /// Nowhere yet; it is one of our own, of this number.
+    Awaited(u64),
+}
+
+impl Applied {
+    /// Whether everything that `earlier` matches is matched as well, no less
+    /// hard.
+    fn covers(&self, earlier: &Self) -> bool {
+        let is_as_hard = !self.ban.is_soft || earlier.ban.is_soft;
+        is_as_hard && (self.ban.scope == earlier.ban.scope || self.ban.scope == Scope::All)
+    }
+}
+
 impl State {
     fn confirm(&mut self, last: u64, position: LogPosition) {
-        let own = self.bans.iter_mut().filter(|applied| applied.log.is_none());
-        for applied in own.filter(|applied| applied.local <= last) {
-            applied.log = Some(position);
+        for applied in &mut self.bans {
+            if applied.awaited.is_some_and(|number| number <= last) {
+                applied.awaited = None;
+                applied.log = applied.log.max(Some(position));
+            }
         }
     }
 
     fn fold_older_half(&mut self) {
         let half = self.bans.len() / 2;
+        let mut awaited: Option<Applied> = None;
         for applied in self.bans.drain(..half) {
             self.local_floor = self.local_floor.max(applied.local);
-            // One that the log has not yet gets a place later than all that
-            // was read: nothing stored so far outlives it.
-            let log = applied.log.unwrap_or(LogPosition {
-                sequence: self.applied.sequence.saturating_add(1),
-                ..self.applied
-            });
-            self.log_floor = self.log_floor.max(log);
+            self.log_floor = self.log_floor.max(applied.log.unwrap_or_default());
+            self.forgotten_at = self.forgotten_at.max(Some(applied.at));
+            // Those that the log does not have yet become one that will be
+            // confirmed with the last of them.
+            if applied.awaited.is_some() {
+                awaited = Some(Applied {
+                    awaited: applied
+                        .awaited
+                        .max(awaited.and_then(|earlier| earlier.awaited)),
+                    ban: Ban::hard(Scope::All),
+                    ..applied
+                });
+            }
+        }
+        if let Some(awaited) = awaited {
+            // Its number is the lowest.
+            self.bans.push_front(awaited);
         }
     }
 }

@@ -216,3 +216,110 @@ fn bans_leave_when_nothing_they_match_can_be_left() {
     bans.prune(NOW.plus(Duration::from_secs(61)), Duration::from_secs(60));
     assert!(bans.is_empty());
 }
+
+/// A ban of another instance on the same must not hide that ours is later:
+/// records between the two were fetched before our write had ended.
+#[test]
+fn another_instance_s_ban_does_not_move_ours_back() {
+    for is_confirmed_first in [true, false] {
+        let bans = Bans::new(100);
+        bans.start_over(log(0), &[], log(0), NOW);
+        let own = bans.apply(&[ban("/a")], NOW);
+        if is_confirmed_first {
+            bans.confirm(own, log(9));
+        }
+        bans.follow(&[read("/a", 5)], log(5), NOW);
+        let between = stored(
+            "/a",
+            Position {
+                local: 0,
+                log: log(6),
+            },
+        );
+        assert_eq!(bans.judge_record(&between).verdict, Verdict::Banned);
+        let entry = Read {
+            own: Some(own),
+            ..read("/a", 9)
+        };
+        bans.follow(&[entry], log(9), NOW);
+        assert_eq!(bans.judge_record(&between).verdict, Verdict::Banned);
+        let after = stored(
+            "/a",
+            Position {
+                local: 0,
+                log: log(9),
+            },
+        );
+        assert_eq!(bans.judge_record(&after).verdict, Verdict::Stands);
+    }
+}
+
+#[test]
+fn a_ban_on_everything_does_not_move_ours_back_either() {
+    let bans = Bans::new(100);
+    bans.start_over(log(0), &[], log(0), NOW);
+    let own = bans.apply(&[ban("/a")], NOW);
+    let all = Read {
+        bans: vec![Ban::hard(Scope::All)],
+        ..read("/a", 5)
+    };
+    bans.follow(&[all], log(5), NOW);
+    let between = stored(
+        "/a",
+        Position {
+            local: 0,
+            log: log(6),
+        },
+    );
+    assert_eq!(bans.judge_record(&between).verdict, Verdict::Banned);
+    bans.confirm(own, log(9));
+    assert_eq!(bans.judge_record(&between).verdict, Verdict::Banned);
+}
+
+#[test]
+fn what_is_folded_before_the_log_has_it_still_counts_for_every_record() {
+    let bans = Bans::new(10);
+    bans.start_over(log(0), &[], log(0), NOW);
+    let mut last = 0;
+    for n in 0..11 {
+        last = bans.apply(&[ban(&format!("/{n}"))], NOW);
+    }
+    let at = |millis| Position {
+        local: 0,
+        log: log(millis),
+    };
+    let between = stored("/0", at(6));
+    assert_eq!(bans.judge_record(&between).verdict, Verdict::Banned);
+    bans.confirm(last, log(9));
+    assert_eq!(bans.judge_record(&between).verdict, Verdict::Banned);
+    assert_eq!(
+        bans.judge_record(&stored("/0", at(9))).verdict,
+        Verdict::Stands
+    );
+}
+
+#[test]
+fn a_fetch_is_overtaken_by_a_ban_on_a_tag_it_may_come_to_carry() {
+    let bans = Bans::new(10);
+    let before = bans.position();
+    bans.apply(&[Ban::hard(Scope::Tag("sale".into()))], NOW);
+    assert!(bans.overtook(&before, "r", &stored("/a", before).target));
+}
+
+#[test]
+fn what_a_ban_matches_settles_for_a_while() {
+    let bans = Bans::new(10);
+    let settle = Duration::from_secs(2);
+    bans.apply(&[ban("/a")], NOW);
+    let at = |seconds| NOW.plus(Duration::from_secs(seconds));
+    let (a, b) = (
+        stored("/a", Position::default()),
+        stored("/b", Position::default()),
+    );
+    assert!(bans.settles(&a, at(1), settle));
+    assert!(!bans.settles(&a, at(2), settle));
+    assert!(!bans.settles(&b, at(1), settle));
+    assert!(!bans.settles(&a, at(0), Duration::ZERO));
+    bans.start_over(log(0), &[], log(0), at(9));
+    assert!(bans.settles(&b, at(10), settle), "what was missed may be");
+}

@@ -12,14 +12,14 @@ use redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
 use redis::{RedisError, RedisResult};
 
 use super::replay::Replay;
-use super::wire::{Chained, LogEntry, LogName, LogState, id, position};
+use super::wire::{Ack, Chained, LogEntry, LogName, LogState, id, position};
 use crate::link::backoff::Backoff;
 use crate::link::{Connection, Endpoint, Task};
 use crate::semantics::stored::LogPosition;
 use crate::telemetry::counters::RedisCounters;
 
-/// How long one read waits for an entry.
-const BLOCK: Duration = Duration::from_millis(500);
+/// How long one read waits for an entry, at most.
+pub const BLOCK_MAX: Duration = Duration::from_millis(500);
 /// How much longer its answer may take before Redis counts as hanging.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 /// Entries in one read.
@@ -48,8 +48,13 @@ pub enum Event {
         /// In order; those of this instance among them.
         entries: Vec<LogEntry>,
     },
-    /// Everything that was in the log at this moment has been told.
-    InSync(Instant),
+    /// Everything that was in this log at this moment has been told.
+    InSync {
+        /// Before Redis was asked.
+        at: Instant,
+        /// Which log.
+        incarnation: u128,
+    },
     /// The log cannot be reached; told once each time. So it is before the
     /// first [`Self::InSync`], too.
     OutOfTouch,
@@ -57,15 +62,28 @@ pub enum Event {
 
 /// Follows a log, on a connection of its own, on the runtime this is called
 /// from, until what it returns is dropped. `sink` is told every event; the
-/// next read waits for it, so it does not tarry.
+/// next read waits for it, so it does not tarry: that read tells all who
+/// follow the log that what came before it is in force here. `lease` is how
+/// long this instance relies on what it was told last; zero where it promises
+/// nothing.
 pub fn follow(
     endpoint: Endpoint,
     name: LogName,
+    lease: Duration,
     counters: Arc<RedisCounters>,
     sink: impl FnMut(Event) + Send + 'static,
 ) -> Task {
+    let is_leased = lease > Duration::ZERO;
     let follower = Follower {
         name,
+        // Looks four times as often as it must.
+        block: if is_leased {
+            BLOCK_MAX.min(lease / 4).max(Duration::from_millis(1))
+        } else {
+            BLOCK_MAX
+        },
+        lease_millis: lease.as_millis() as u64,
+        looks: 0,
         counters,
         position: None,
         cursor: LogPosition::default(),
@@ -77,6 +95,9 @@ pub fn follow(
 
 struct Follower<Sink> {
     name: LogName,
+    block: Duration,
+    lease_millis: u64,
+    looks: u64,
     counters: Arc<RedisCounters>,
     /// Everything up to here was told; `None` before anything was.
     position: Option<LogPosition>,
@@ -98,7 +119,7 @@ impl<Sink: FnMut(Event)> Follower<Sink> {
     async fn run(mut self, endpoint: Endpoint) {
         let mut backoff = Backoff::default();
         loop {
-            let error = match endpoint.connect(BLOCK + ANSWER_MAX).await {
+            let error = match endpoint.connect(self.block + ANSWER_MAX).await {
                 Ok(connection) => {
                     self.counters.connects.increment();
                     self.read_on(connection, &mut backoff).await
@@ -135,14 +156,15 @@ impl<Sink: FnMut(Event)> Follower<Sink> {
         connection: &mut Connection,
         told: LogPosition,
     ) -> RedisResult<Continuity> {
+        let ack = self.ack(told);
         let sent = Instant::now();
         let (state, read): (LogState, Option<StreamReadReply>) = redis::pipe()
-            .add_command(self.name.state())
+            .add_command(self.name.state(&ack))
             .cmd("XREAD")
             .arg("COUNT")
             .arg(READ_MAX)
             .arg("BLOCK")
-            .arg(BLOCK.as_millis() as u64)
+            .arg(self.block.as_millis() as u64)
             .arg("STREAMS")
             .arg(self.name.stream())
             .arg(id(&self.cursor))
@@ -181,7 +203,7 @@ impl<Sink: FnMut(Event)> Follower<Sink> {
             });
         }
         if is_all {
-            self.in_sync(sent);
+            self.in_sync(sent, told.incarnation);
         }
         Ok(Continuity::Whole)
     }
@@ -189,8 +211,9 @@ impl<Sink: FnMut(Event)> Follower<Sink> {
     /// Reads the whole log. Where it is begun anew meanwhile, the next read
     /// finds out.
     async fn replay(&mut self, connection: &mut Connection) -> RedisResult<()> {
+        let ack = self.ack(self.position.unwrap_or_default());
         let sent = Instant::now();
-        let state: LogState = self.name.state().query_async(connection).await?;
+        let state: LogState = self.name.state(&ack).query_async(connection).await?;
         let incarnation = state.last.incarnation;
         let mut replay = Replay::new(self.name.entries_max());
         self.cursor = LogPosition {
@@ -228,7 +251,7 @@ impl<Sink: FnMut(Event)> Follower<Sink> {
             position,
             entries,
         });
-        self.in_sync(sent);
+        self.in_sync(sent, incarnation);
         Ok(())
     }
 
@@ -249,10 +272,19 @@ impl<Sink: FnMut(Event)> Follower<Sink> {
         self.cursor = last.unwrap_or(self.cursor);
     }
 
-    fn in_sync(&mut self, at: Instant) {
+    fn ack(&mut self, applied: LogPosition) -> Ack {
+        self.looks += 1;
+        Ack {
+            applied,
+            look: self.looks,
+            lease_millis: self.lease_millis,
+        }
+    }
+
+    fn in_sync(&mut self, at: Instant, incarnation: u128) {
         self.is_out_of_touch_told = false;
         self.counters.log.in_touch.set(1);
-        (self.sink)(Event::InSync(at));
+        (self.sink)(Event::InSync { at, incarnation });
     }
 
     fn out_of_touch(&mut self, error: &RedisError) {

@@ -30,6 +30,7 @@ fn read_by(config: &RedisConfig) -> Reader {
     let task = follow(
         Endpoint::of(config).unwrap(),
         name(ENTRIES_MAX),
+        Duration::ZERO,
         Arc::clone(&counters),
         move |event| drop(sink.send(event)),
     );
@@ -71,7 +72,7 @@ impl Reader {
     async fn next(&mut self) -> Event {
         loop {
             match within(self.events.recv()).await.unwrap() {
-                Event::InSync(_) => {}
+                Event::InSync { .. } => {}
                 other => return other,
             }
         }
@@ -97,7 +98,7 @@ impl Reader {
 
     async fn in_sync(&mut self) -> Instant {
         loop {
-            if let Event::InSync(at) = within(self.events.recv()).await.unwrap() {
+            if let Event::InSync { at, .. } = within(self.events.recv()).await.unwrap() {
                 return at;
             }
         }
@@ -289,13 +290,14 @@ async fn in_a_cluster_the_log_is_on_one_node_and_read_alike() {
         .iter()
         .map(|node| node.cli(&["DBSIZE"]).parse::<usize>().unwrap())
         .sum();
-    assert_eq!(keys, 2);
+    assert_eq!(keys, 3);
 }
 
 #[tokio::test]
 async fn a_user_with_the_rights_named_is_enough() {
     let redis = TestRedis::started();
-    let rights = "+eval +info +hmget +hset +exists +del +xadd +xtrim +xrange +xread";
+    let rights = "+eval +info +hmget +hget +hgetall +hset +hdel +exists +del +xadd +xtrim \
+                  +xrange +xread";
     let user = ["ACL", "SETUSER", "app", "on", ">s3cret", "~{shop}:*"];
     let rights: Vec<&str> = rights.split(' ').collect();
     redis.cli(&[&user[..], &rights].concat());

@@ -8,35 +8,41 @@
 //! | [`wire`] | what the log is in Redis: keys, scripts, entries |
 //! | [`log`] | appending to it, again until it worked |
 //! | [`follow`] | reading it, from where this instance was |
+//! | [`acks`] | waiting until others have read it |
+//! | `here`, `touch` | what this instance knows, and since when |
 //!
 //! [`Invalidation`] holds them together.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::Notify;
+use parking_lot::Mutex;
 
 use crate::clock::{Clock, Timestamp};
-use crate::config::{CoherenceConfig, RedisConfig};
+use crate::config::{CoherenceConfig, CoherenceMode, RedisConfig};
 use crate::link::{Endpoint, EndpointError, Task};
 use crate::semantics::stored::{LogPosition, Position, StoredHead, Target};
 use crate::telemetry::counters::RedisCounters;
 
+pub mod acks;
 pub mod bans;
 pub mod follow;
+mod here;
 pub mod log;
 mod replay;
 pub mod rules;
 pub mod scope;
+mod touch;
 pub mod wire;
 
-use bans::{Bans, Checked, Read, Verdict};
-use follow::Event;
+use acks::{Acknowledged, Acks, Patience, margin};
+use bans::{Checked, Verdict};
+use here::Here;
 use log::{Appended, Log};
 use scope::{Ban, Scope};
-use wire::{LogEntry, LogName};
+use wire::LogName;
 
 /// Bans are kept so long at least: longer than any record lives in Redis.
 const KEPT_FOR: Duration = Duration::from_secs(8 * 24 * 60 * 60);
@@ -54,35 +60,45 @@ pub struct Invalidation {
 #[derive(Debug)]
 struct SharedLog {
     log: Log,
-    _follower: Task,
-}
-
-/// What this instance knows.
-#[derive(Debug)]
-struct Here {
-    bans: Bans,
-    clock: Clock,
-    /// Whether the log can be read; of no meaning where there is none.
-    is_in_touch: AtomicBool,
-    changed: Notify,
+    acks: Acks,
+    /// `None` in eventual mode.
+    lease: Option<Duration>,
+    /// After so long without word from the log, this instance is out of touch.
+    silence_max: Duration,
+    /// Held while bans are put in force here and handed to the log: they are
+    /// in the log in the order of their numbers.
+    order: Mutex<()>,
+    /// `None` after this instance has left.
+    follower: Mutex<Option<Task>>,
 }
 
 /// What became of an invalidation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
     /// Its place in the log; `None` without a log, or while the log cannot be
     /// reached: then it is in force here and will be in the log as soon as
     /// that can be.
     pub position: Option<LogPosition>,
+    /// Whether what the mode promises of other instances holds now. In
+    /// eventual mode nothing is promised of this moment.
+    pub is_kept: bool,
+    /// When it was in the log.
+    appended: Instant,
 }
+
+/// In strict mode, this instance is out of touch with the log: what it stored
+/// is not reused, and what it writes could not be told to others.
+#[derive(Debug, PartialEq, Eq)]
+pub struct OutOfTouch;
 
 impl Invalidation {
     /// Invalidation in this instance alone.
     #[must_use]
     pub fn alone(config: &CoherenceConfig, clock: Clock) -> Self {
+        let instance = here::name();
         Self {
-            here: Here::new(config, clock, true),
-            instance: instance(),
+            here: Here::new(config, clock, &instance),
+            instance,
             unsynced_age_max: config.unsynced_age_max,
             shared: None,
         }
@@ -100,28 +116,51 @@ impl Invalidation {
         clock: Clock,
         counters: &Arc<RedisCounters>,
     ) -> Result<Self, EndpointError> {
-        let here = Here::new(config, clock, false);
-        let instance = instance();
+        let instance = here::name();
+        let here = Here::new(config, clock, &instance);
         let endpoint = Endpoint::of(redis)?;
         let name = LogName::new(&redis.namespace, &instance, config.bans_max);
+        let (lease, append_timeout, silence_max) = match config.mode {
+            // Two reads that wait as long as they may, and some more.
+            CoherenceMode::Eventual => {
+                let silence_max = config.unsynced_age_max.max(follow::BLOCK_MAX * 4);
+                (None, config.append_timeout, silence_max)
+            }
+            // There is no answer without it: it is given the time that
+            // everything else has.
+            CoherenceMode::Strict => {
+                let append_timeout = config.append_timeout.max(config.lease);
+                (Some(config.lease), append_timeout, config.lease)
+            }
+        };
         let log = Log::start(
             endpoint.clone(),
             name.clone(),
-            config.append_timeout,
+            append_timeout,
             Arc::clone(counters),
             || Bytes::from(scope::write(&[Ban::hard(Scope::All)])),
         );
+        let acks = Acks::start(endpoint.clone(), name.clone(), Arc::clone(counters));
         let told = Arc::clone(&here);
-        let own = instance.clone();
-        let sink = move |event| told.hear(event, &own);
-        let follower = follow::follow(endpoint, name, Arc::clone(counters), sink);
+        let sink = move |event| told.hear(event);
+        let follower = follow::follow(
+            endpoint,
+            name,
+            lease.unwrap_or_default(),
+            Arc::clone(counters),
+            sink,
+        );
         Ok(Self {
             here,
             instance,
             unsynced_age_max: config.unsynced_age_max,
             shared: Some(SharedLog {
                 log,
-                _follower: follower,
+                acks,
+                lease,
+                silence_max,
+                order: Mutex::new(()),
+                follower: Mutex::new(Some(follower)),
             }),
         })
     }
@@ -132,29 +171,119 @@ impl Invalidation {
         &self.instance
     }
 
-    /// Puts bans in force: here at once, then in the log. Waits for the log no
-    /// longer than `append_timeout`; what is not in it by then will be.
-    pub async fn put_in_force(&self, bans: &[Ban]) -> Receipt {
-        if bans.is_empty() {
-            return Receipt::default();
-        }
-        let number = self.here.bans.apply(bans, self.here.clock.now());
-        self.here.changed.notify_one();
-        let Some(shared) = &self.shared else {
-            return Receipt::default();
+    /// Waits until a write may be made: in strict mode, until this instance is
+    /// in touch with the log, so that it can tell the others.
+    ///
+    /// # Errors
+    /// [`OutOfTouch`] where it has not been for as long as the lease.
+    pub async fn may_write(&self) -> Result<(), OutOfTouch> {
+        let Some(lease) = self.shared.as_ref().and_then(|shared| shared.lease) else {
+            return Ok(());
         };
+        let in_touch = async {
+            while self.has_lapsed(Instant::now()) {
+                self.here.heard().await;
+            }
+        };
+        tokio::time::timeout(lease, in_touch)
+            .await
+            .map_err(|_| OutOfTouch)
+    }
+
+    /// Puts bans in force: here at once, then in the log. Waits for the log no
+    /// longer than `append_timeout`; what is not in it by then will be. In
+    /// strict mode, waits as well until every other instance has applied them
+    /// or its lease has run out.
+    pub async fn put_in_force(&self, bans: &[Ban]) -> Receipt {
+        let mut receipt = Receipt {
+            position: None,
+            is_kept: true,
+            appended: Instant::now(),
+        };
+        let Some(shared) = &self.shared else {
+            self.here.apply(bans);
+            return receipt;
+        };
+        if bans.is_empty() {
+            return receipt;
+        }
         let payload = Bytes::from(scope::write(bans));
-        match shared.log.append(number, payload).await {
+        let (number, appended) = {
+            let _order = shared.order.lock();
+            let number = self.here.apply(bans);
+            (number, shared.log.append(number, payload))
+        };
+        match appended.await {
             Appended::At(position) => {
+                receipt.appended = Instant::now();
+                receipt.position = Some(position);
                 self.here.bans.confirm(number, position);
-                Receipt {
-                    position: Some(position),
+                if let Some(lease) = shared.lease {
+                    self.leased_to_nobody(shared, &receipt, position, lease)
+                        .await;
                 }
             }
             Appended::Pending => {
+                receipt.is_kept = shared.lease.is_none();
                 tracing::warn!("an invalidation is in force here and not yet in the log");
-                Receipt::default()
             }
+        }
+        receipt
+    }
+
+    /// Waits until nobody relies on what he knew before the entry at
+    /// `position`. Whoever looked at the log after it has seen it, and whoever
+    /// looked before may rely on that for a lease at most: that is the longest
+    /// wait. It is shorter where all who follow the log say that they have
+    /// applied it; but who they are is known only of a log that has stood for
+    /// a lease: those who followed the one before it are in no list.
+    async fn leased_to_nobody(
+        &self,
+        shared: &SharedLog,
+        receipt: &Receipt,
+        position: LogPosition,
+        lease: Duration,
+    ) {
+        let longest = lease + margin(lease);
+        let until = receipt.appended + longest;
+        self.here.touch.met(position.incarnation);
+        let known_since = self.here.touch.known_since(position.incarnation);
+        let is_complete_at = known_since.map_or(until, |since| since + longest);
+        shared
+            .acks
+            .wait(position, receipt.appended, Patience::Leases, until)
+            .await;
+        tokio::time::sleep_until(is_complete_at.min(until).into()).await;
+    }
+
+    /// Who has applied an invalidation, waiting for all who follow the log but
+    /// not longer than `wait`.
+    pub async fn acknowledged(&self, receipt: &Receipt, wait: Duration) -> Acknowledged {
+        match (&self.shared, receipt.position) {
+            (Some(shared), Some(position)) => {
+                let until = Instant::now() + wait;
+                shared
+                    .acks
+                    .wait(position, receipt.appended, Patience::Everybody, until)
+                    .await
+            }
+            _ => Acknowledged {
+                by: vec![self.instance.clone()],
+                missing: Vec::new(),
+            },
+        }
+    }
+
+    /// Tells the others that nothing is reused here any more, so that no write
+    /// waits for this instance.
+    pub async fn leave(&self) {
+        let Some(shared) = &self.shared else {
+            return;
+        };
+        // It would say at its next look that this instance is back.
+        drop(shared.follower.lock().take());
+        if let Err(error) = shared.acks.leave().await {
+            tracing::debug!(%error, "the others were not told that this instance ends");
         }
     }
 
@@ -167,7 +296,7 @@ impl Invalidation {
 
     /// Waits until bans were added. For one waiter.
     pub async fn changed(&self) {
-        self.here.changed.notified().await;
+        self.here.changed().await;
     }
 
     /// How far bans are known; to be read before the origin is asked.
@@ -193,12 +322,77 @@ impl Invalidation {
         self.here.bans.overtook(position, route, target)
     }
 
-    /// Whether a response that has been here for `resident_time` may not be
-    /// reused unasked, because the log is out of reach and invalidations may
-    /// have been missed meanwhile.
+    /// Whether a ban on what `head` describes was put in force within `settle`
+    /// before `since`: the origin may not have caught up with it yet.
     #[must_use]
-    pub fn is_unsynced(&self, resident_time: Duration) -> bool {
-        !self.here.is_in_touch.load(Ordering::Relaxed) && resident_time > self.unsynced_age_max
+    pub fn settles(&self, head: &StoredHead, since: Timestamp, settle: Duration) -> bool {
+        settle > Duration::ZERO && self.here.bans.settles(head, since, settle)
+    }
+
+    /// Whether a response that has been here for `resident_time` may not be
+    /// reused unasked at `at`, because no word has come from the log for too
+    /// long and invalidations may have been missed meanwhile. While in touch,
+    /// that is one comparison.
+    ///
+    /// In eventual mode, what was true `unsynced_age_max` ago may be told, be
+    /// it because the log was in reach then or because the origin said it.
+    #[must_use]
+    pub fn is_unsynced(&self, at: Instant, resident_time: Duration) -> bool {
+        let Some(shared) = &self.shared else {
+            return false;
+        };
+        if self.is_heard_within(shared.silence_max, at) {
+            return false;
+        }
+        shared.lease.is_some() || resident_time > self.unsynced_age_max
+    }
+
+    /// Whether, in strict mode, this instance was out of touch with the log for
+    /// so long at `at` that it may answer with nothing but what the origin says.
+    #[must_use]
+    pub fn has_lapsed(&self, at: Instant) -> bool {
+        let lease = self.shared.as_ref().and_then(|shared| shared.lease);
+        lease.is_some_and(|lease| !self.is_heard_within(lease, at))
+    }
+
+    fn is_heard_within(&self, silence_max: Duration, at: Instant) -> bool {
+        let silence = self.here.touch.silence(at);
+        silence.is_some_and(|silence| silence < silence_max)
+    }
+
+    /// How long ago the whole log was known to be in force here; `None` where
+    /// there is none, or it was not reached yet. Up to half a second is what
+    /// one look at the log takes.
+    #[must_use]
+    pub fn lag(&self) -> Option<Duration> {
+        self.here.touch.silence(Instant::now())
+    }
+
+    /// Whether the log is in reach, as far as is known, and no invalidation can
+    /// have been missed for longer than the configuration allows. True where
+    /// there is none.
+    #[must_use]
+    pub fn is_in_touch(&self) -> bool {
+        let now = Instant::now();
+        self.shared.as_ref().is_none_or(|shared| {
+            self.is_heard_within(shared.silence_max, now) && !self.here.touch.is_lost()
+        })
+    }
+
+    /// How long, all together, the log could not be reached.
+    #[must_use]
+    pub fn out_of_touch(&self) -> Duration {
+        self.shared
+            .as_ref()
+            .map_or(Duration::ZERO, |_| self.here.touch.out_of_touch())
+    }
+
+    /// How many instances follow the log, this one among them.
+    #[must_use]
+    pub fn followers(&self) -> usize {
+        self.shared
+            .as_ref()
+            .map_or(1, |shared| shared.acks.followers())
     }
 
     /// Judges a record from Redis.
@@ -233,86 +427,4 @@ impl Invalidation {
             by => Verdict::Softened { by },
         }
     }
-}
-
-impl Here {
-    fn new(config: &CoherenceConfig, clock: Clock, is_in_touch: bool) -> Arc<Self> {
-        Arc::new(Self {
-            bans: Bans::new(config.bans_max),
-            clock,
-            is_in_touch: AtomicBool::new(is_in_touch),
-            changed: Notify::new(),
-        })
-    }
-
-    /// Takes what the follower tells.
-    fn hear(&self, event: Event, own: &str) {
-        let now = self.clock.now();
-        match event {
-            Event::Gap {
-                horizon,
-                position,
-                entries,
-            } => {
-                tracing::info!(entries = entries.len(), "the invalidation log is read anew");
-                let entries = read_all(&entries, own);
-                self.bans.start_over(horizon, &entries, position, now);
-                self.changed.notify_one();
-            }
-            Event::Applied { position, entries } => {
-                self.bans.follow(&read_all(&entries, own), position, now);
-                if !entries.is_empty() {
-                    self.changed.notify_one();
-                }
-            }
-            Event::InSync(_) => {
-                if !self.is_in_touch.swap(true, Ordering::AcqRel) {
-                    tracing::info!("in touch with the invalidation log");
-                }
-            }
-            Event::OutOfTouch => {
-                self.is_in_touch.store(false, Ordering::Release);
-                tracing::warn!("out of touch with the invalidation log");
-            }
-        }
-    }
-}
-
-fn read_all(entries: &[LogEntry], own: &str) -> Vec<Read> {
-    let read = entries.iter().map(|entry| Read {
-        position: entry.position,
-        own: (&*entry.instance == own).then_some(entry.nonce),
-        bans: read(entry),
-    });
-    read.collect()
-}
-
-/// What an entry says. One that cannot be read, from a newer version perhaps,
-/// may have meant anything: it counts for everything.
-fn read(entry: &LogEntry) -> Vec<Ban> {
-    let text = String::from_utf8_lossy(&entry.payload);
-    scope::read(&text).unwrap_or_else(|error| {
-        tracing::warn!(%error, "an invalidation that cannot be read counts for everything");
-        vec![Ban::hard(Scope::All)]
-    })
-}
-
-/// A name for this run of this process: no other has it.
-fn instance() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = host.trim();
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(host.as_bytes());
-    hasher.update(&std::process::id().to_le_bytes());
-    hasher.update(
-        &Timestamp::from(std::time::SystemTime::now())
-            .unix_millis()
-            .to_le_bytes(),
-    );
-    if let Ok(boot) = std::fs::read("/proc/sys/kernel/random/uuid") {
-        hasher.update(&boot);
-    }
-    let digest = hasher.finalize().to_hex();
-    let name = if host.is_empty() { "pannier" } else { host };
-    format!("{name}-{}", &digest.as_str()[..12])
 }

@@ -8,13 +8,20 @@
 //! all may have lost entries, and no reader has to guess which of them did.
 //! A record or reader of an older incarnation starts over.
 //!
+//! `{ns}:log:live` is a hash of those who follow the log: how far each has
+//! applied it, and a number that grows with every look it takes ([`Ack`]).
+//! Saying so and asking where the log ends is one step in Redis, so whoever
+//! knows the log's end is registered. The three keys stand and fall together:
+//! where the hash is missing, the log is begun anew as well.
+//!
 //! Every entry names its incarnation and the entry before it. A reader that
 //! finds the chain whole has missed nothing, whatever trimmed, deleted or
 //! rolled back the stream; the first entry's predecessor is the log's
 //! *horizon*: what is known of everything after it is complete.
 //!
 //! Whoever uses the log needs the keys `{ns}:*` (braces included) and the
-//! rights to EVAL, INFO, HMGET, HSET, EXISTS, DEL, XADD, XTRIM, XRANGE, XREAD.
+//! rights to EVAL, INFO, HMGET, HGET, HGETALL, HSET, HDEL, EXISTS, DEL, XADD,
+//! XTRIM, XRANGE, XREAD.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -29,9 +36,15 @@ use crate::semantics::stored::LogPosition;
 /// Before the first entry of any log.
 const ORIGIN: &str = "0-0";
 
+/// The field of the hash of followers that names the log it belongs to.
+const WHICH_LOG: &str = "-";
+
 /// ARGV: an incarnation to begin with if one must be begun; the bound of the
-/// stream; who appends; then nonce and payload of each entry to append.
+/// stream; who asks; how far they have applied the log, empty where they do
+/// not follow it; then nonce and payload of each entry to append.
 /// Gives the incarnation, the id of the last entry, the ids appended.
+///
+/// HDEL before HSET, too, is for a Redis without free memory: it may be called.
 ///
 /// The stream is trimmed before and not while it grows: a script that has
 /// begun to write is let finish, so that a Redis without free memory, which
@@ -40,15 +53,21 @@ const SCRIPT: &str = r"
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 local meta = redis.call('HMGET', KEYS[2], 'incarnation', 'run', 'last')
 local incarnation, last = meta[1], meta[3]
-if not incarnation or not last or meta[2] ~= run or redis.call('EXISTS', KEYS[1]) == 0 then
-  redis.call('DEL', KEYS[1], KEYS[2])
+if not incarnation or not last or meta[2] ~= run
+    or redis.call('EXISTS', KEYS[1], KEYS[3]) ~= 2 then
+  redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
   incarnation = ARGV[1]
   last = redis.call('XADD', KEYS[1], '*', 'i', incarnation, 'p', '0-0')
   redis.call('HSET', KEYS[2], 'incarnation', incarnation, 'run', run, 'last', last)
+  redis.call('HSET', KEYS[3], '-', incarnation)
+end
+if ARGV[4] ~= '' then
+  redis.call('HDEL', KEYS[3], ARGV[3])
+  redis.call('HSET', KEYS[3], ARGV[3], ARGV[4])
 end
 local ids = {}
-if #ARGV > 3 then redis.call('XTRIM', KEYS[1], 'MAXLEN', '~', ARGV[2]) end
-for n = 4, #ARGV, 2 do
+if #ARGV > 4 then redis.call('XTRIM', KEYS[1], 'MAXLEN', '~', ARGV[2]) end
+for n = 5, #ARGV, 2 do
   local id = redis.call('XADD', KEYS[1], '*', 'i', incarnation,
     'p', last, 'o', ARGV[3], 'n', ARGV[n], 'b', ARGV[n + 1])
   last = id
@@ -58,11 +77,18 @@ if #ids > 0 then redis.call('HSET', KEYS[2], 'last', last) end
 return {incarnation, last, ids}
 ";
 
+/// Strikes a follower off, unless it has said something since.
+const STRIKE_OFF: &str = r"
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+return redis.call('HDEL', KEYS[1], ARGV[1])
+";
+
 /// Which log, and who is talking.
 #[derive(Clone, Debug)]
 pub struct LogName {
     stream: Arc<str>,
     meta: Arc<str>,
+    live: Arc<str>,
     instance: Arc<str>,
     entries_max: usize,
 }
@@ -75,6 +101,7 @@ impl LogName {
         Self {
             stream: format!("{{{namespace}}}:log").into(),
             meta: format!("{{{namespace}}}:log:meta").into(),
+            live: format!("{{{namespace}}}:log:live").into(),
             instance: instance.into(),
             entries_max: entries_max.max(1),
         }
@@ -84,32 +111,127 @@ impl LogName {
         &self.stream
     }
 
+    pub(super) fn instance(&self) -> &str {
+        &self.instance
+    }
+
     pub(super) fn entries_max(&self) -> usize {
         self.entries_max
     }
 
-    /// Appends these to the log, all or none, and says where they are; with
-    /// none, only asks which log it is and where it ends. Begins the log where
-    /// there is none.
+    /// Appends these to the log, all or none, and says where they are. Begins
+    /// the log where there is none.
     pub(super) fn append(&self, entries: &[(u64, Bytes)]) -> redis::Cmd {
-        let mut command = redis::cmd("EVAL");
-        command
-            .arg(SCRIPT)
-            .arg(2)
-            .arg(&*self.stream)
-            .arg(&*self.meta)
-            .arg(fresh_incarnation())
-            .arg(self.entries_max)
-            .arg(&*self.instance);
+        let mut command = self.script("");
         for (nonce, payload) in entries {
             command.arg(*nonce).arg(&payload[..]);
         }
         command
     }
 
-    /// Asks which log it is and where it ends.
-    pub(super) fn state(&self) -> redis::Cmd {
-        self.append(&[])
+    /// Says how far this instance has applied the log, and asks which log it
+    /// is and where it ends.
+    pub(super) fn state(&self, ack: &Ack) -> redis::Cmd {
+        self.script(&ack.write())
+    }
+
+    fn script(&self, ack: &str) -> redis::Cmd {
+        redis::cmd("EVAL")
+            .arg(SCRIPT)
+            .arg(3)
+            .arg(&*self.stream)
+            .arg(&*self.meta)
+            .arg(&*self.live)
+            .arg(fresh_incarnation())
+            .arg(self.entries_max)
+            .arg(&*self.instance)
+            .arg(ack)
+            .take()
+    }
+
+    /// Asks who follows the log.
+    pub(super) fn roll(&self) -> redis::Cmd {
+        redis::cmd("HGETALL").arg(&*self.live).take()
+    }
+
+    /// Strikes `instance` off the roll, unless it has said something other
+    /// than `ack` since.
+    pub(super) fn strike_off(&self, instance: &str, ack: &Ack) -> redis::Cmd {
+        redis::cmd("EVAL")
+            .arg(STRIKE_OFF)
+            .arg(1)
+            .arg(&*self.live)
+            .arg(instance)
+            .arg(ack.write())
+            .take()
+    }
+
+    /// Strikes this instance off the roll.
+    pub(super) fn leave(&self) -> redis::Cmd {
+        redis::cmd("HDEL")
+            .arg(&*self.live)
+            .arg(&*self.instance)
+            .take()
+    }
+}
+
+/// What a follower says each time it looks at the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ack {
+    /// Everything up to here is in force there.
+    pub applied: LogPosition,
+    /// Grows with every look: where it does not, nobody looked.
+    pub look: u64,
+    /// For so long after a look it may reuse what it has stored without
+    /// another; in milliseconds.
+    pub lease_millis: u64,
+}
+
+impl Ack {
+    fn write(&self) -> String {
+        let Self {
+            applied,
+            look,
+            lease_millis,
+        } = self;
+        format!(
+            "{:x} {} {look} {lease_millis}",
+            applied.incarnation,
+            id(applied)
+        )
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let incarnation = u128::from_str_radix(words.next()?, 16).ok()?;
+        Some(Self {
+            applied: position(incarnation, words.next()?)?,
+            look: words.next()?.parse().ok()?,
+            lease_millis: words.next()?.parse().ok()?,
+        })
+    }
+}
+
+/// Who follows which log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Roll {
+    /// `None` where there is no log.
+    pub(super) incarnation: Option<u128>,
+    pub(super) followers: Vec<(String, Ack)>,
+}
+
+impl FromRedisValue for Roll {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        let fields: Vec<(String, String)> = redis::from_redis_value(value)?;
+        let mut roll = Self::default();
+        for (field, text) in fields {
+            if field == WHICH_LOG {
+                roll.incarnation = u128::from_str_radix(&text, 16).ok();
+            } else if let Some(ack) = Ack::read(&text) {
+                roll.followers.push((field, ack));
+            }
+        }
+        Ok(roll)
     }
 }
 
@@ -218,6 +340,19 @@ mod tests {
         assert_eq!(id(&at), "1700000000000-3");
         for odd in ["", "1", "1-", "a-b", "1-2-3"] {
             assert_eq!(position(9, odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn an_ack_is_read_back_as_it_was_written() {
+        let ack = Ack {
+            applied: position(0xfe, "1700000000000-3").unwrap(),
+            look: 7,
+            lease_millis: 2_000,
+        };
+        assert_eq!(Ack::read(&ack.write()), Some(ack));
+        for odd in ["", "fe", "fe 1-1 7", "x 1-1 7 2"] {
+            assert_eq!(Ack::read(odd), None, "{odd}");
         }
     }
 

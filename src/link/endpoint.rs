@@ -1,13 +1,16 @@
 //! Where Redis is, and how one connection to it is made.
 
+use std::path::Path;
 use std::time::Duration;
 
 use redis::cluster::ClusterClient;
 use redis::io::tcp::TcpSettings;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError,
-    RedisResult,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
+    RedisError, RedisResult, TlsCertificates,
 };
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use super::connection::Connection;
 use crate::config::{RedisConfig, Secret};
@@ -27,7 +30,7 @@ pub struct Endpoint {
 #[derive(Clone)]
 enum Nodes {
     Single(Box<Client>),
-    Cluster(Vec<ConnectionInfo>),
+    Cluster(Vec<ConnectionInfo>, Option<TlsCertificates>),
 }
 
 /// Why there is no way to Redis. Names no URL: they hold passwords.
@@ -44,6 +47,14 @@ pub enum EndpointError {
         /// Why, in words that do not repeat it.
         reason: String,
     },
+    /// `ca_file` cannot be read, or holds no certificates.
+    #[error("`redis.ca_file` {path} cannot be used: {reason}")]
+    Trust {
+        /// Where it is.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
 }
 
 impl Endpoint {
@@ -53,12 +64,18 @@ impl Endpoint {
     ///
     /// Where a URL cannot be used.
     pub fn of(config: &RedisConfig) -> Result<Self, EndpointError> {
-        Self::new(&config.nodes, config.is_cluster, config.connect_timeout)
+        let trust = config.ca_file.as_deref().map(certificates).transpose()?;
+        Self::new(
+            &config.nodes,
+            config.is_cluster,
+            trust,
+            config.connect_timeout,
+        )
     }
 
     /// One URL is a single node, unless `is_cluster`; several are nodes of one
-    /// cluster. Schemes:
-    /// `redis`, `rediss` (TLS), `redis+unix`.
+    /// cluster. Schemes: `redis`, `rediss` (TLS, trusting the authorities of
+    /// `trust` in place of the system's), `redis+unix`.
     ///
     /// # Errors
     ///
@@ -66,6 +83,7 @@ impl Endpoint {
     pub fn new(
         urls: &[Secret],
         is_cluster: bool,
+        trust: Option<TlsCertificates>,
         connect_timeout: Duration,
     ) -> Result<Self, EndpointError> {
         let mut infos = Vec::with_capacity(urls.len());
@@ -73,13 +91,21 @@ impl Endpoint {
             let info = connection_info(url).map_err(|error| unusable(index + 1, &error))?;
             infos.push(info);
         }
+        // Given certificates, a cluster would speak TLS to any node.
+        let is_tls = |info: &ConnectionInfo| matches!(info.addr(), ConnectionAddr::TcpTls { .. });
+        let trust = trust.filter(|_| infos.iter().any(is_tls));
         let nodes = match infos.len() {
             0 => return Err(EndpointError::None),
             1 if !is_cluster => {
-                let client = Client::open(infos.remove(0)).map_err(|error| unusable(1, &error))?;
+                let info = infos.remove(0);
+                let client = match trust {
+                    Some(trust) => Client::build_with_tls(info, trust),
+                    None => Client::open(info),
+                };
+                let client = client.map_err(|error| unusable(1, &error))?;
                 Nodes::Single(Box::new(client))
             }
-            _ => Nodes::Cluster(infos),
+            _ => Nodes::Cluster(infos, trust),
         };
         Ok(Self {
             nodes,
@@ -115,8 +141,13 @@ impl Endpoint {
                     .await?;
                 Ok(Connection::single(connection))
             }
-            Nodes::Cluster(infos) => {
-                let connection = ClusterClient::builder(infos.clone())
+            Nodes::Cluster(infos, trust) => {
+                let builder = ClusterClient::builder(infos.clone());
+                let builder = match trust {
+                    Some(trust) => builder.certs(trust.clone()),
+                    None => builder,
+                };
+                let connection = builder
                     .connection_timeout(self.connect_timeout)
                     .response_timeout(response_timeout)
                     .tcp_settings(TcpSettings::default().set_nodelay(true))
@@ -126,6 +157,24 @@ impl Endpoint {
                 Ok(Connection::cluster(connection))
             }
         }
+    }
+}
+
+/// The authorities that a PEM file names.
+fn certificates(path: &Path) -> Result<TlsCertificates, EndpointError> {
+    let unusable = |reason: String| EndpointError::Trust {
+        path: path.display().to_string(),
+        reason,
+    };
+    let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    let mut found = CertificateDer::pem_slice_iter(&pem);
+    match found.next() {
+        Some(Ok(_)) if found.all(|certificate| certificate.is_ok()) => Ok(TlsCertificates {
+            client_tls: None,
+            root_cert: Some(pem),
+        }),
+        Some(_) => Err(unusable("a certificate in it cannot be read".to_owned())),
+        None => Err(unusable("it holds no certificate".to_owned())),
     }
 }
 
@@ -161,13 +210,13 @@ mod tests {
             Secret::new("redis://127.0.0.1:1"),
             Secret::new("http://user:hunter2@example/"),
         ];
-        let error = Endpoint::new(&urls, true, Duration::from_secs(1))
+        let error = Endpoint::new(&urls, true, None, Duration::from_secs(1))
             .err()
             .unwrap();
         let text = format!("{error} {error:?}");
         assert!(text.contains('2') && !text.contains("hunter2"), "{text}");
         assert!(matches!(
-            Endpoint::new(&[], false, Duration::from_secs(1)),
+            Endpoint::new(&[], false, None, Duration::from_secs(1)),
             Err(EndpointError::None)
         ));
     }
@@ -179,7 +228,9 @@ mod tests {
             "rediss://localhost",
             "redis+unix:///run/redis.sock?db=1",
         ] {
-            assert!(Endpoint::new(&[Secret::new(url)], false, Duration::from_secs(1)).is_ok());
+            assert!(
+                Endpoint::new(&[Secret::new(url)], false, None, Duration::from_secs(1)).is_ok()
+            );
         }
     }
 
@@ -190,7 +241,7 @@ mod tests {
             .reveal()
             .replace("redis:", "rediss:");
         let endpoint =
-            Endpoint::new(&[Secret::new(url)], false, Duration::from_millis(300)).unwrap();
+            Endpoint::new(&[Secret::new(url)], false, None, Duration::from_millis(300)).unwrap();
         assert!(endpoint.connect(Duration::from_secs(5)).await.is_err());
     }
 }

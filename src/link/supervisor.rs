@@ -33,6 +33,10 @@ pub enum Role {
     Store,
     /// Appending to the invalidation log.
     Append,
+    /// Seeing who has applied what is in it.
+    Acks,
+    /// Telling who this instance is, and asking who the others are.
+    Fleet,
 }
 
 impl fmt::Display for Role {
@@ -41,6 +45,8 @@ impl fmt::Display for Role {
             Self::Lookup => "lookup",
             Self::Store => "store",
             Self::Append => "append",
+            Self::Acks => "acks",
+            Self::Fleet => "fleet",
         })
     }
 }

@@ -210,6 +210,8 @@ fn config_of(nodes: Vec<Secret>) -> RedisConfig {
         connect_timeout: Duration::from_secs(1),
         queue_max: 1024,
         queue_bytes_max: 64 << 20,
+        ca_file: None,
+        collapse: false,
     }
 }
 

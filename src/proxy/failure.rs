@@ -22,6 +22,14 @@ pub enum ProxyError {
     /// (RFC 9111 §5.2.1.7).
     #[error("nothing reusable is stored and the request allows nothing else")]
     OnlyIfCached,
+    /// In strict mode, what a write makes invalid could not be told to the
+    /// other instances: it was not sent to the origin.
+    #[error("out of touch with the other instances: the write was not made")]
+    OutOfTouch,
+    /// In strict mode, what a write makes invalid is not in the log yet: the
+    /// origin has answered it.
+    #[error("the write was made, and other instances may not know of it yet")]
+    Untold,
     /// The request has been through here too often.
     #[error("the request has been through this proxy {0} times")]
     Loop(usize),

@@ -173,6 +173,7 @@ impl Fetch {
             let plain = RequestDirectives::default();
             if is_failure(answer.head.status)
                 && reuse::may_answer_on_error(&head.freshness, head.current_age(now), &plain)
+                && self.shared.may_bridge(&self.ask, &candidate)
             {
                 let source = Source::OriginError(answer.head.status);
                 return self.land(client, Landing::Reusable(candidate, source));
@@ -181,6 +182,9 @@ impl Fetch {
         let exchange = exchange(&self.ask, &answer, &answer.head.headers);
         let refusal = match judge(&exchange, &cacheable.route.policy, &cacheable.route.key) {
             Storability::Refuse(refusal) => refusal,
+            Storability::Store(storable) if self.settles(cacheable, &answer, &storable) => {
+                Refusal::Settling
+            }
             Storability::Store(storable) => match self.room_for(&answer) {
                 Ok(share) => return self.fill(cacheable, client, answer, *storable, share).await,
                 Err(refusal) => refusal,
@@ -268,7 +272,7 @@ impl Fetch {
         };
         let store = &self.shared.store;
         match judge(&exchange, &cacheable.route.policy, &cacheable.route.key) {
-            Storability::Store(storable) => {
+            Storability::Store(storable) if !self.settles(cacheable, &answer, &storable) => {
                 let mut head = self.stored_head(cacheable, &answer, *storable);
                 head.status = old.head.status;
                 head.fetch_cost = old.head.fetch_cost;
@@ -280,7 +284,7 @@ impl Fetch {
                 );
                 self.land(client, Landing::Reusable(entry, Source::Validated));
             }
-            Storability::Refuse(_) => {
+            Storability::Store(_) | Storability::Refuse(_) => {
                 self.drop_candidate(cacheable);
                 if let Some(lead) = &self.lead {
                     lead.land(Landing::NotShareable);
@@ -298,10 +302,15 @@ impl Fetch {
         answer: Answer,
         refusal: Refusal,
     ) {
-        self.remember_not_shareable(cacheable);
+        // An origin that settles will be shared again soon, and what is stored
+        // is no worse than what it says.
+        let is_settling = refusal == Refusal::Settling;
+        if !is_settling {
+            self.remember_not_shareable(cacheable);
+        }
         // A good answer that is not to be stored takes the place of what is:
         // that one is out of date now.
-        if !is_failure(answer.head.status) {
+        if !is_settling && !is_failure(answer.head.status) {
             self.drop_candidate(cacheable);
         }
         if let Some(lead) = &self.lead {
@@ -309,6 +318,18 @@ impl Fetch {
         }
         // Nobody listens: the answer is dropped, and its connection with it.
         let _ = client.send(First::Own(Box::new(answer), refusal));
+    }
+
+    /// Whether the origin may still say what was before a write.
+    fn settles(&self, cacheable: &Cacheable, answer: &Answer, storable: &Storable) -> bool {
+        let settle = self.ask.site.config.invalidation.settle;
+        if settle.is_zero() {
+            return false;
+        }
+        let head = self.stored_head(cacheable, answer, storable.clone());
+        self.shared
+            .invalidation
+            .settles(&head, answer.request_time, settle)
     }
 
     fn remember_not_shareable(&self, cacheable: &Cacheable) {

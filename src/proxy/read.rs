@@ -105,7 +105,9 @@ fn assess(shared: &Shared, ask: &Ask, entry: &Entry) -> Reuse {
     let head = &entry.response.head;
     let circumstances = Circumstances {
         is_softly_banned: entry.softened.load(Ordering::Acquire) != 0,
-        is_unsynced: shared.invalidation.is_unsynced(head.resident_time(ask.now)),
+        is_unsynced: shared
+            .invalidation
+            .is_unsynced(ask.started, head.resident_time(ask.now)),
     };
     let age = head.current_age(ask.now);
     reuse::assess(&head.freshness, age, &ask.directives, circumstances)
@@ -159,7 +161,10 @@ impl Read<'_> {
             let joined = self.shared.flights.join(flight_key, began, |flight| {
                 let (route, target) = (&cacheable.route.name, &cacheable.target);
                 let invalidation = &self.shared.invalidation;
+                // Out of touch, in strict mode, a write may have been answered
+                // since that flight began of which nothing is known here.
                 !invalidation.overtook(&flight.began, route, target)
+                    && !invalidation.has_lapsed(self.ask.started)
             });
             let follow = match joined {
                 Joined::Lead(lead) => {
@@ -324,7 +329,9 @@ impl Read<'_> {
         if let Some(entry) = &self.candidate {
             let head = &entry.response.head;
             let age = head.current_age(self.shared.clock.now());
-            if reuse::may_answer_on_error(&head.freshness, age, &self.ask.directives) {
+            if reuse::may_answer_on_error(&head.freshness, age, &self.ask.directives)
+                && self.shared.may_bridge(&self.ask, entry)
+            {
                 tracing::debug!(%error, "a stored response bridges the origin's failure");
                 let status = CacheStatus {
                     detail: Some(error.kind.as_str()),

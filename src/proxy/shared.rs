@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use super::ask::Ask;
 use super::fetch::Landing;
 use super::flight::Flights;
 use super::remember::{FillingBudget, NotShareable};
@@ -12,13 +13,14 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::invalidation::Invalidation;
+use crate::invalidation::bans::Verdict;
 use crate::invalidation::rules::Rules;
 use crate::origin::client::{OriginClient, TrustError};
 use crate::route::{RouteConflict, RouteTable};
 use crate::semantics::key::CacheKey;
 use crate::semantics::vary::SecondaryKey;
 use crate::store::Store;
-use crate::store::memory::{Bounds, RouteCache};
+use crate::store::memory::{Bounds, Entry, RouteCache};
 use crate::telemetry::Telemetry;
 
 /// What a flight is for: a key, and what the request selects of it.
@@ -141,6 +143,14 @@ impl Shared {
     #[must_use]
     pub fn site(&self) -> Arc<Site> {
         self.site.load_full()
+    }
+
+    /// Whether a stored response may stand in where the origin failed: no ban
+    /// has come since it was found, and invalidations are known to be known.
+    pub(super) fn may_bridge(&self, ask: &Ask, entry: &Entry) -> bool {
+        let (head, invalidation) = (&entry.response.head, &self.invalidation);
+        let verdict = invalidation.judge(head, &entry.checked, &entry.softened);
+        verdict != Verdict::Banned && !invalidation.has_lapsed(ask.started)
     }
 
     /// Puts another configuration in force. Requests under way end under the

@@ -3,6 +3,9 @@
 //! It is forwarded; where its answer shows success, or is lost, its bans are
 //! put in force, and only then is the client answered. The write outlives its
 //! client: one that hangs up does not keep the invalidation from happening.
+//!
+//! In strict mode a write that the other instances could not be told of is not
+//! made; where they are lost while it is, its client is told so.
 
 use std::sync::Arc;
 
@@ -47,6 +50,9 @@ async fn forward(
     ask: Ask,
     body: Body,
 ) -> Result<(Response<Body>, std::time::Duration), ProxyError> {
+    if shared.invalidation.may_write().await.is_err() {
+        return Err(ProxyError::OutOfTouch);
+    }
     let outcome = pass::exchange(&shared, &ask, body).await;
     let answer = match &outcome {
         Ok((response, _)) => {
@@ -64,7 +70,10 @@ async fn forward(
             .site
             .rules
             .bans_of(&ask.method, &ask.host, &target, answer);
-        shared.invalidation.put_in_force(&bans).await;
+        let receipt = shared.invalidation.put_in_force(&bans).await;
+        if !receipt.is_kept {
+            return Err(ProxyError::Untold);
+        }
     }
     outcome
 }

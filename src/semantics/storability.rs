@@ -71,6 +71,8 @@ pub enum Refusal {
     TooLarge,
     /// Too many bodies are being received at once (`[memory] filling_bytes_max`).
     NoRoom,
+    /// It was invalidated a moment ago (`[invalidation] settle`).
+    Settling,
 }
 
 impl Refusal {
@@ -91,6 +93,7 @@ impl Refusal {
             Self::NoFreshness => "no-freshness",
             Self::Tags => "tags",
             Self::TooLarge => "too-large",
+            Self::Settling => "settling",
             Self::NoRoom => "no-room",
         }
     }
@@ -204,7 +207,7 @@ fn try_store(
     Ok(Storable {
         tags,
         // Once more, so that they share the memory of these fields.
-        validators: Validators::of(&fields),
+        validators: Validators::of(&fields, exchange.response_time),
         fields,
         freshness,
         vary,

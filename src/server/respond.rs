@@ -229,6 +229,14 @@ impl From<&ProxyError> for Problem {
             ProxyError::OnlyIfCached => Self::gateway_timeout(
                 "Nothing reusable is stored, and the request allows nothing else.",
             ),
+            ProxyError::OutOfTouch => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The other instances cannot be reached: the write was not made.",
+            )
+            .retry_after(Duration::from_secs(1)),
+            ProxyError::Untold => {
+                Self::gateway_timeout("The write was made; other instances may not know of it yet.")
+            }
             ProxyError::Loop(_) => {
                 Self::bad_gateway("The request comes back to this proxy: its upstream is a loop.")
             }

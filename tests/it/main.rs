@@ -8,6 +8,7 @@ mod bad_input;
 mod coalescing;
 mod command_line;
 mod first_hit;
+mod fleet;
 mod invalidation;
 mod lifecycle;
 mod metrics;

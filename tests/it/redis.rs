@@ -152,6 +152,11 @@ async fn garbage_in_redis_is_a_miss() {
         }
         proxy.clear("memory").await;
         proxy.get("/a").await.is("page").was(Miss);
+        eventually("a record in the place of garbage", async || {
+            let record: Vec<u8> = redis.command(&["GET", &keys[0]]).await;
+            (record != garbage.as_bytes()).then_some(())
+        })
+        .await;
     }
 }
 

@@ -58,6 +58,22 @@ impl Operations for Recorded {
         async { done }.boxed()
     }
 
+    fn fleet(&self) -> BoxFuture<'_, Result<FleetFigures, OperationError>> {
+        let instance = |id: &str, is_in_touch| InstanceFigures {
+            id: id.to_owned(),
+            is_in_touch,
+            ..InstanceFigures::default()
+        };
+        async move {
+            Ok(FleetFigures {
+                own: "left".to_owned(),
+                is_alone: false,
+                instances: vec![instance("left", true), instance("right", false)],
+            })
+        }
+        .boxed()
+    }
+
     fn routes(&self) -> Vec<RouteFigures> {
         vec![
             RouteFigures {

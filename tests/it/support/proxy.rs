@@ -214,6 +214,13 @@ impl<const N: usize> Cluster<N> {
         self
     }
 
+    /// Adds tables to each file as they are.
+    pub(crate) fn toml(mut self, tables: &str) -> Self {
+        self.proxy = self.proxy.toml(tables);
+        self.redis = self.redis.map(|redis| redis.toml(tables));
+        self
+    }
+
     /// Starts them.
     pub(crate) async fn run(self) -> [Proxy; N] {
         let own = Arc::new(match self.redis {
@@ -336,7 +343,9 @@ impl Proxy {
     pub(crate) async fn reaches_redis(&self) {
         eventually("the proxy to reach Redis", async || {
             let stats = self.admin_get("/cache/stats").await.json();
-            (stats["redis"]["connected"] == true).then_some(())
+            let is_connected = stats["redis"]["connected"] == true;
+            let is_in_touch = self.metric("pannier_invalidation_in_touch").await > 0.0;
+            (is_connected && is_in_touch).then_some(())
         })
         .await;
     }
@@ -382,6 +391,16 @@ impl Proxy {
     /// SIGHUP: read the configuration again.
     pub(crate) async fn hup(&self) {
         self.signal("HUP").await;
+    }
+
+    /// SIGSTOP: it hangs, as far as others can see.
+    pub(crate) async fn stop(&self) {
+        self.signal("STOP").await;
+    }
+
+    /// SIGCONT: it goes on.
+    pub(crate) async fn resume(&self) {
+        self.signal("CONT").await;
     }
 
     /// Waits for the end; gives the exit code.

@@ -1,0 +1,204 @@
+//! What instances share, where they share anything: the store in Redis, the
+//! invalidation log, the fleet; and the figures of the three together.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Counter, Gauge, Metric, MetricFamily, MetricType};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::fleet::{Fleet, Presence};
+use crate::invalidation::Invalidation;
+use crate::link::EndpointError;
+use crate::store::redis::RedisStore;
+use crate::telemetry::Telemetry;
+
+/// What this instance shares with others.
+pub(super) struct Coherence {
+    pub(super) invalidation: Arc<Invalidation>,
+    /// `None` where there is no Redis.
+    pub(super) store: Option<RedisStore>,
+    pub(super) fleet: Option<Arc<Fleet>>,
+}
+
+impl Coherence {
+    /// Starts to connect.
+    pub(super) fn start(
+        config: &Config,
+        clock: &Clock,
+        telemetry: &Telemetry,
+    ) -> Result<Self, EndpointError> {
+        let Some(redis) = &config.redis else {
+            let alone = Invalidation::alone(&config.coherence, clock.clone());
+            return Ok(Self {
+                invalidation: Arc::new(alone),
+                store: None,
+                fleet: None,
+            });
+        };
+        let counters = telemetry.redis();
+        let shared = Invalidation::shared(redis, &config.coherence, clock.clone(), counters)?;
+        let invalidation = Arc::new(shared);
+        let body_bytes_max = config.memory.body_bytes_max;
+        let store = RedisStore::start(redis, body_bytes_max, Arc::clone(counters))?;
+        let started_millis = clock.now().unix_millis();
+        let speaker = Arc::clone(&invalidation);
+        let fleet = Fleet::start(redis, Arc::clone(counters), move || {
+            myself(&speaker, started_millis)
+        })?;
+        Ok(Self {
+            invalidation,
+            store: Some(store),
+            fleet: Some(Arc::new(fleet)),
+        })
+    }
+}
+
+/// What this instance says of itself.
+pub(super) fn myself(invalidation: &Invalidation, started_millis: u64) -> Presence {
+    let lag = invalidation.lag();
+    Presence {
+        id: invalidation.instance().to_owned(),
+        host: std::fs::read_to_string("/proc/sys/kernel/hostname")
+            .unwrap_or_default()
+            .trim()
+            .to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_millis,
+        position: lag.map(|_| invalidation.position().log.to_string()),
+        lag_millis: lag.map(|lag| lag.as_millis() as u64),
+        is_in_touch: invalidation.is_in_touch(),
+    }
+}
+
+/// The figures of the log and of the fleet, for Prometheus.
+pub(super) struct Figures {
+    pub(super) invalidation: Arc<Invalidation>,
+    pub(super) fleet: Option<Arc<Fleet>>,
+    pub(super) telemetry: Arc<Telemetry>,
+    descriptions: Vec<Desc>,
+}
+
+/// Names, what they say, and whether they only grow; docs/metrics.md lists
+/// the same.
+const FAMILIES: [(&str, &str, MetricType); 8] = [
+    (
+        "pannier_fleet_instances",
+        "Instances heard of in the last 30 s; absent where Redis cannot be asked.",
+        MetricType::GAUGE,
+    ),
+    (
+        "pannier_invalidation_in_touch",
+        "1 while the invalidation log was heard from recently enough for what the mode promises.",
+        MetricType::GAUGE,
+    ),
+    (
+        "pannier_invalidation_lag_seconds",
+        "Time since the whole log was known to be applied here; absent before the first time.",
+        MetricType::GAUGE,
+    ),
+    (
+        "pannier_invalidation_out_of_touch_seconds_total",
+        "Time in which the log could not be reached.",
+        MetricType::COUNTER,
+    ),
+    (
+        "pannier_invalidation_gaps_total",
+        "Times the log was read from its beginning, the first included.",
+        MetricType::COUNTER,
+    ),
+    (
+        "pannier_invalidation_pending",
+        "Invalidations in force here and not yet in the log.",
+        MetricType::GAUGE,
+    ),
+    ("pannier_invalidation_bans", "Bans held.", MetricType::GAUGE),
+    (
+        "pannier_redis_stores_dropped_total",
+        "Responses not written to Redis because its queue was full.",
+        MetricType::COUNTER,
+    ),
+];
+
+impl Figures {
+    pub(super) fn new(
+        coherence: &Coherence,
+        telemetry: &Arc<Telemetry>,
+    ) -> Result<Self, prometheus::Error> {
+        let descriptions = FAMILIES.into_iter().map(|(name, help, _)| {
+            Desc::new(name.to_owned(), help.to_owned(), Vec::new(), HashMap::new())
+        });
+        Ok(Self {
+            invalidation: Arc::clone(&coherence.invalidation),
+            fleet: coherence.fleet.clone(),
+            telemetry: Arc::clone(telemetry),
+            descriptions: descriptions.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// In the order of [`FAMILIES`]; `None` where there is nothing to say.
+    fn read(&self) -> [Option<f64>; 8] {
+        let redis = self.telemetry.redis();
+        let instances = match &self.fleet {
+            Some(fleet) => fleet.count(),
+            None => Some(1),
+        };
+        let number = |figure: u64| Some(figure as f64);
+        [
+            instances.and_then(number),
+            number(u64::from(self.invalidation.is_in_touch())),
+            self.invalidation.lag().map(|lag| lag.as_secs_f64()),
+            Some(self.invalidation.out_of_touch().as_secs_f64()),
+            number(redis.log.gaps.get()),
+            number(redis.log.appends_pending.get()),
+            number(self.invalidation.bans_held() as u64),
+            number(redis.stores_dropped.get()),
+        ]
+    }
+}
+
+impl Collector for Figures {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let read = FAMILIES.into_iter().zip(self.read());
+        read.filter_map(|((name, help, kind), figure)| Some(family(name, help, kind, figure?)))
+            .collect()
+    }
+}
+
+fn family(name: &str, help: &str, kind: MetricType, figure: f64) -> MetricFamily {
+    let mut metric = Metric::default();
+    if kind == MetricType::COUNTER {
+        let mut counter = Counter::default();
+        counter.set_value(figure);
+        metric.set_counter(counter);
+    } else {
+        let mut gauge = Gauge::default();
+        gauge.set_value(figure);
+        metric.set_gauge(gauge);
+    }
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(vec![metric]);
+    family
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_figure_is_documented() {
+        let documented = include_str!("../../docs/metrics.md");
+        for (name, ..) in FAMILIES {
+            assert!(documented.contains(&format!("- `{name}`")), "{name}");
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Waiting until those who follow the log have applied what is in it.
+//!
+//! Every follower says on each look at the log how far it has applied it
+//! ([`super::wire::Ack`]). While somebody waits, one task reads what they said,
+//! again and again; however many wait, it asks once at a time.
+//!
+//! Promises: whoever is not waited for any more has either applied the entry
+//! or looked at the log so long ago, on this machine's monotonic clock, that
+//! its lease has run out. The clocks of others and of Redis are not asked.
+//! Those who have not looked for [`STRUCK_OFF_AFTER`] are struck off.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use redis::RedisResult;
+use tokio::sync::{Notify, watch};
+
+use super::wire::{Ack, LogName, Roll};
+use crate::link::{Connection, Endpoint, Link, Role, Task};
+use crate::semantics::stored::LogPosition;
+use crate::telemetry::counters::RedisCounters;
+
+/// Between two reads while somebody waits.
+const PAUSE: Duration = Duration::from_micros(500);
+/// Between two reads while nobody does: to know who is silent.
+const IDLE_PAUSE: Duration = Duration::from_secs(5);
+/// One read.
+const READ_TIMEOUT: Duration = Duration::from_secs(1);
+/// Whoever has not looked at the log for so long, or for its lease where that
+/// is longer, is no follower any more; it is one again with its next look.
+pub const STRUCK_OFF_AFTER: Duration = Duration::from_secs(30);
+
+/// Who has applied an entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// These have.
+    pub by: Vec<String>,
+    /// These follow the log and have not said so.
+    pub missing: Vec<String>,
+}
+
+/// For whom to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// For everybody.
+    Everybody,
+    /// For those whose lease may still be running.
+    Leases,
+}
+
+/// The end of the log where its followers are seen. Dropping it ends its task.
+pub(super) struct Acks {
+    shared: Arc<Shared>,
+    _reader: Task,
+}
+
+struct Shared {
+    link: Link,
+    name: LogName,
+    seen: watch::Sender<Seen>,
+    waiting: AtomicUsize,
+    wanted: Notify,
+}
+
+/// What was read last.
+#[derive(Clone, Default)]
+struct Seen {
+    /// When Redis was asked; `None` before the first answer.
+    asked: Option<Instant>,
+    incarnation: Option<u128>,
+    followers: HashMap<String, Follower>,
+}
+
+#[derive(Clone, Copy)]
+struct Follower {
+    ack: Ack,
+    /// When this look of its was first seen.
+    since: Instant,
+}
+
+/// Somebody waits, until dropped.
+struct Waiting<'a>(&'a Shared);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// How much longer than its lease another instance is waited for: clocks do
+/// not run alike.
+pub(super) fn margin(lease: Duration) -> Duration {
+    lease / 50 + Duration::from_millis(5)
+}
+
+impl Acks {
+    /// Starts to connect, on the runtime this is called from.
+    pub(super) fn start(endpoint: Endpoint, name: LogName, counters: Arc<RedisCounters>) -> Self {
+        let shared = Arc::new(Shared {
+            link: Link::start(endpoint, Role::Acks, counters),
+            name,
+            seen: watch::Sender::default(),
+            waiting: AtomicUsize::new(0),
+            wanted: Notify::new(),
+        });
+        Self {
+            _reader: Task::start(Arc::clone(&shared).run()),
+            shared,
+        }
+    }
+
+    /// Waits until everybody has applied the entry at `position`, which was in
+    /// the log at `appended`, but not past `until`.
+    pub(super) async fn wait(
+        &self,
+        position: LogPosition,
+        appended: Instant,
+        patience: Patience,
+        until: Instant,
+    ) -> Acknowledged {
+        let _waiting = self.shared.waits();
+        let mut seen = self.shared.seen.subscribe();
+        loop {
+            let (acknowledged, is_known) = {
+                let seen = seen.borrow_and_update();
+                // What was said before the entry was there says nothing.
+                let is_known = seen.asked.is_some_and(|asked| asked >= appended)
+                    && seen.incarnation == Some(position.incarnation);
+                (self.shared.judge(&seen, position, patience), is_known)
+            };
+            if is_known && acknowledged.missing.is_empty() {
+                return acknowledged;
+            }
+            tokio::select! {
+                // The sender lives as long as `self`.
+                _ = seen.changed() => {}
+                () = tokio::time::sleep_until(until.into()) => return acknowledged,
+            }
+        }
+    }
+
+    /// How many follow the log, this instance among them, as last seen.
+    pub(super) fn followers(&self) -> usize {
+        self.shared.seen.borrow().followers.len()
+    }
+
+    /// Tells the others that this instance reuses nothing any more.
+    pub(super) async fn leave(&self) -> RedisResult<()> {
+        let Some(mut connection) = self.shared.link.current() else {
+            return Ok(());
+        };
+        self.shared.name.leave().query_async(&mut connection).await
+    }
+}
+
+impl std::fmt::Debug for Acks {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Acks").finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn waits(&self) -> Waiting<'_> {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        self.wanted.notify_one();
+        Waiting(self)
+    }
+
+    async fn run(self: Arc<Self>) {
+        loop {
+            if self.waiting.load(Ordering::Acquire) == 0 {
+                tokio::select! {
+                    () = self.wanted.notified() => {}
+                    () = tokio::time::sleep(IDLE_PAUSE) => {}
+                }
+            }
+            let mut connection = self.link.connected().await;
+            if let Err(error) = self.read(&mut connection).await {
+                tracing::debug!(%error, "who follows the log cannot be read");
+                self.link.report(&connection, &error);
+                tokio::time::sleep(READ_TIMEOUT / 10).await;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn read(&self, connection: &mut Connection) -> RedisResult<()> {
+        let asked = Instant::now();
+        let reading = self.name.roll();
+        let reading = reading.query_async::<Roll>(connection);
+        let roll = tokio::time::timeout(READ_TIMEOUT, reading)
+            .await
+            .unwrap_or_else(|_| {
+                let late = std::io::Error::from(std::io::ErrorKind::TimedOut);
+                Err(late.into())
+            })?;
+        let before = self.seen.borrow().clone();
+        let seen = before.next(roll, asked, Instant::now());
+        let silent: Vec<(String, Ack)> = seen.silent();
+        self.seen.send_replace(seen);
+        for (instance, ack) in silent {
+            tracing::info!(instance, "an instance has fallen silent");
+            let strike: RedisResult<()> = self
+                .name
+                .strike_off(&instance, &ack)
+                .query_async(connection)
+                .await;
+            strike?;
+        }
+        Ok(())
+    }
+
+    fn judge(&self, seen: &Seen, position: LogPosition, patience: Patience) -> Acknowledged {
+        let mut acknowledged = Acknowledged {
+            by: vec![self.name.instance().to_owned()],
+            missing: Vec::new(),
+        };
+        for (instance, follower) in &seen.followers {
+            let Ack { applied, .. } = follower.ack;
+            if instance == self.name.instance() {
+                continue;
+            }
+            if applied.incarnation == position.incarnation && applied >= position {
+                acknowledged.by.push(instance.clone());
+            } else if patience == Patience::Everybody || !follower.has_run_out() {
+                acknowledged.missing.push(instance.clone());
+            }
+        }
+        acknowledged.by.sort();
+        acknowledged.missing.sort();
+        acknowledged
+    }
+}
+
+impl Seen {
+    fn next(&self, roll: Roll, asked: Instant, answered: Instant) -> Self {
+        let follower = |instance: &String, ack: Ack| {
+            let before = self.followers.get(instance);
+            match before.filter(|before| before.ack.look == ack.look) {
+                Some(before) => Follower { ack, ..*before },
+                None => Follower {
+                    ack,
+                    since: answered,
+                },
+            }
+        };
+        let followers = roll.followers.into_iter().map(|(instance, ack)| {
+            let follower = follower(&instance, ack);
+            (instance, follower)
+        });
+        Self {
+            asked: Some(asked),
+            incarnation: roll.incarnation,
+            followers: followers.collect(),
+        }
+    }
+
+    fn silent(&self) -> Vec<(String, Ack)> {
+        let silent = self.followers.iter().filter(|(_, follower)| {
+            let patience = STRUCK_OFF_AFTER.max(follower.lease() * 2);
+            follower.since.elapsed() >= patience
+        });
+        silent
+            .map(|(instance, follower)| (instance.clone(), follower.ack))
+            .collect()
+    }
+}
+
+impl Follower {
+    fn lease(&self) -> Duration {
+        Duration::from_millis(self.ack.lease_millis)
+    }
+
+    /// Its last look was before `since`, and nothing it learned then is relied
+    /// on any more.
+    fn has_run_out(&self) -> bool {
+        let lease = self.lease();
+        self.since.elapsed() >= lease + margin(lease)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ack(look: u64) -> Ack {
+        Ack {
+            look,
+            lease_millis: 2_000,
+            ..Ack::default()
+        }
+    }
+
+    fn roll(looks: &[(&str, u64)]) -> Roll {
+        Roll {
+            incarnation: Some(1),
+            followers: looks
+                .iter()
+                .map(|(name, look)| ((*name).to_owned(), ack(*look)))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn silence_counts_from_when_a_look_was_first_seen() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let seen = Seen::default().next(roll(&[("a", 1), ("b", 1)]), at(0), at(1));
+        let seen = seen.next(roll(&[("a", 1), ("b", 2)]), at(2), at(3));
+        assert_eq!(seen.followers["a"].since, at(1));
+        assert_eq!(seen.followers["b"].since, at(3));
+        assert_eq!(seen.asked, Some(at(2)));
+        let seen = seen.next(roll(&[("b", 2)]), at(4), at(5));
+        assert_eq!(seen.followers.len(), 1);
+    }
+}

@@ -1,0 +1,126 @@
+//! What this instance knows: its bans, and how far it is in touch.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::bans::{Bans, Read};
+use super::follow::Event;
+use super::scope::{self, Ban, Scope};
+use super::touch::Touch;
+use super::wire::LogEntry;
+use crate::clock::{Clock, Timestamp};
+use crate::config::CoherenceConfig;
+
+/// What this instance knows.
+#[derive(Debug)]
+pub(super) struct Here {
+    pub(super) bans: Bans,
+    pub(super) touch: Touch,
+    clock: Clock,
+    instance: String,
+    changed: Notify,
+    heard: Notify,
+}
+
+impl Here {
+    pub(super) fn new(config: &CoherenceConfig, clock: Clock, instance: &str) -> Arc<Self> {
+        Arc::new(Self {
+            bans: Bans::new(config.bans_max),
+            touch: Touch::new(),
+            clock,
+            instance: instance.to_owned(),
+            changed: Notify::new(),
+            heard: Notify::new(),
+        })
+    }
+
+    /// Puts bans of our own in force; the number of the last.
+    pub(super) fn apply(&self, bans: &[Ban]) -> u64 {
+        let number = self.bans.apply(bans, self.clock.now());
+        self.changed.notify_one();
+        number
+    }
+
+    /// Waits until bans were added. For one waiter.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Waits for word from the log.
+    pub(super) async fn heard(&self) {
+        self.heard.notified().await;
+    }
+
+    /// Takes what the follower tells.
+    pub(super) fn hear(&self, event: Event) {
+        let now = self.clock.now();
+        match event {
+            Event::Gap {
+                horizon,
+                position,
+                entries,
+            } => {
+                tracing::info!(entries = entries.len(), "the invalidation log is read anew");
+                let entries = self.read_all(&entries);
+                self.bans.start_over(horizon, &entries, position, now);
+                self.changed.notify_one();
+            }
+            Event::Applied { position, entries } => {
+                self.bans.follow(&self.read_all(&entries), position, now);
+                if !entries.is_empty() {
+                    self.changed.notify_one();
+                }
+            }
+            Event::InSync { at, incarnation } => {
+                if self.touch.heard(at, incarnation) {
+                    tracing::info!("in touch with the invalidation log");
+                }
+                self.heard.notify_waiters();
+            }
+            Event::OutOfTouch => {
+                self.touch.lost();
+                tracing::warn!("out of touch with the invalidation log");
+            }
+        }
+    }
+
+    fn read_all(&self, entries: &[LogEntry]) -> Vec<Read> {
+        let read = entries.iter().map(|entry| Read {
+            position: entry.position,
+            own: (*entry.instance == *self.instance).then_some(entry.nonce),
+            bans: read(entry),
+        });
+        read.collect()
+    }
+}
+
+/// What an entry says. One that cannot be read, from a newer version perhaps,
+/// may have meant anything: it counts for everything.
+fn read(entry: &LogEntry) -> Vec<Ban> {
+    let text = String::from_utf8_lossy(&entry.payload);
+    scope::read(&text).unwrap_or_else(|error| {
+        tracing::warn!(%error, "an invalidation that cannot be read counts for everything");
+        vec![Ban::hard(Scope::All)]
+    })
+}
+
+/// A name for this run of this process: no other has it.
+pub(super) fn name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(host.as_bytes());
+    hasher.update(&std::process::id().to_le_bytes());
+    hasher.update(
+        &Timestamp::from(std::time::SystemTime::now())
+            .unix_millis()
+            .to_le_bytes(),
+    );
+    if let Ok(boot) = std::fs::read("/proc/sys/kernel/random/uuid") {
+        hasher.update(&boot);
+    }
+    let digest = hasher.finalize().to_hex();
+    let name = if host.is_empty() { "pannier" } else { host };
+    format!("{name}-{}", &digest.as_str()[..12])
+}
