@@ -262,8 +262,9 @@ mod tests {
     #[tokio::test]
     async fn whoever_says_so_is_there_until_he_leaves() {
         let redis = TestRedis::started();
-        let (left, right) = (start(&redis, "left"), start(&redis, "right"));
+        let left = start(&redis, "left");
         assert_eq!(names(&left).await, ["left"]);
+        let right = start(&redis, "right");
         assert_eq!(names(&right).await, ["left", "right"]);
         assert_eq!(right.count(), Some(2));
         left.leave().await;
