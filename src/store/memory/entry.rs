@@ -8,8 +8,8 @@ use crate::semantics::stored::StoredResponse;
 /// What an entry takes besides its fields and body: the map's node, the
 /// order's links, and the response's own structure.
 const ENTRY_OVERHEAD_BYTES: u64 = 640;
-/// What one field takes besides its name and value.
-const FIELD_OVERHEAD_BYTES: u64 = 96;
+/// What a map of fields takes for each it has room for, besides name and value.
+const FIELD_SLOT_BYTES: u64 = 112;
 
 /// A response in the store, with what was learnt about it since.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Entry {
         ENTRY_OVERHEAD_BYTES
             + fields
             + tags
-            + head.fields.len() as u64 * FIELD_OVERHEAD_BYTES
+            + head.fields.capacity().max(head.fields.len()) as u64 * FIELD_SLOT_BYTES
             + head.target.path.len() as u64
             + head.target.query.len() as u64
             + head.target.host.len() as u64
