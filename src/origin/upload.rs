@@ -124,3 +124,51 @@ impl Drop for Upload {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::{FutureExt, StreamExt};
+    use http_body_util::{BodyExt, StreamBody};
+    use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+    use tokio::time::advance;
+
+    const LIMIT: Duration = Duration::from_secs(1);
+    const LESS: Duration = Duration::from_millis(600);
+
+    /// A body whose pieces come when the test sends them.
+    fn fed() -> (UnboundedSender<Bytes>, Body) {
+        let (feed, mut pieces) = unbounded_channel();
+        let stream = futures_util::stream::poll_fn(move |cx| pieces.poll_recv(cx));
+        let frames = stream.map(|piece| Ok(Frame::data(piece)));
+        (feed, Body::boxed(StreamBody::new(frames)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_a_client_takes_is_not_the_origin_s() {
+        let (feed, body) = fed();
+        let (mut upload, progress) = Upload::of(body);
+        let mut late = std::pin::pin!(progress.none_for(LIMIT));
+        for _ in 0..5 {
+            assert!(upload.frame().now_or_never().is_none());
+            advance(LESS).await;
+            assert!(late.as_mut().now_or_never().is_none());
+            feed.send(Bytes::from_static(b"x")).expect("a reader");
+            assert!(upload.frame().now_or_never().is_some());
+        }
+        drop(feed);
+        assert!(upload.frame().await.is_none());
+        let ended = Instant::now();
+        late.await;
+        assert!(ended.elapsed() >= LIMIT, "the origin has all its time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_origin_that_takes_no_more_is_out_of_time() {
+        let (_feed, body) = fed();
+        let (_upload, progress) = Upload::of(body);
+        let started = Instant::now();
+        progress.none_for(LIMIT).await;
+        assert!(started.elapsed() < LIMIT + LESS);
+    }
+}

@@ -1,7 +1,5 @@
 //! Every kind of origin, and origins in trouble.
 
-use std::time::Duration;
-
 use tokio::net::TcpListener;
 
 use super::support::origin;
@@ -66,26 +64,6 @@ async fn an_origin_that_takes_too_long_is_a_gateway_timeout() {
     proxy.get("/x").await.is_problem(504);
     origin.now_answers("/x", ok("x").max_age(60));
     proxy.get("/x").await.is("x").was(Miss);
-}
-
-#[tokio::test]
-async fn an_upload_may_take_longer_than_the_origin_may() {
-    let origin = origin::new().on("PUT", "/x", ok("taken")).run().await;
-    let proxy = proxy::new(&origin)
-        .toml("[origin]\nresponse_timeout = \"300ms\"")
-        .run()
-        .await;
-    let mut slow = proxy.connect().await;
-    slow.send("PUT /x HTTP/1.1\r\nHost: pannier.test\r\nContent-Length: 8\r\n\r\n")
-        .await;
-    // Slowness is what this is about: eight pieces in 800 ms.
-    for received in 1..=8 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        slow.send("x").await;
-        origin.has_received("/x", received).await;
-    }
-    let (head, body) = slow.answer().await;
-    assert_eq!((head.word(1), &*body), ("200", "taken"));
 }
 
 #[tokio::test]
