@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use http::header::{CONNECTION, EXPECT, TE};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 use crate::message::fields;
 
@@ -30,6 +30,24 @@ pub fn has_override(request: &HeaderMap, keyed: &[HeaderName]) -> bool {
     OVERRIDES
         .iter()
         .any(|name| request.contains_key(name) && !keyed.contains(name))
+}
+
+/// Those of them that name another method.
+static METHOD_OVERRIDES: [HeaderName; 3] = [
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-method-override"),
+];
+
+/// The methods that an application may take a request for besides its own.
+pub fn overriding_methods(request: &HeaderMap) -> impl Iterator<Item = Method> {
+    METHOD_OVERRIDES
+        .iter()
+        .flat_map(|name| request.get_all(name))
+        .filter_map(|value| {
+            let method = value.as_bytes().trim_ascii().to_ascii_uppercase();
+            Method::from_bytes(&method).ok()
+        })
 }
 
 /// Who sent a request, and how.

@@ -16,6 +16,7 @@ use http::{Request, Response};
 
 use crate::invalidation::rules::is_safe;
 use crate::message::Body;
+use crate::origin::request::overriding_methods;
 
 mod ask;
 mod failure;
@@ -70,7 +71,10 @@ impl Proxy {
     pub async fn serve(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
         let _in_flight = self.shared.telemetry.enter();
         let (ask, body) = Ask::new(&self.shared, self.thread, request);
-        if !is_safe(&ask.method) {
+        // An application may take it for a write where its method is none.
+        let is_write = !is_safe(&ask.method)
+            || overriding_methods(&ask.fields).any(|method| !is_safe(&method));
+        if is_write {
             return write::serve(&self.shared, ask, body).await;
         }
         match ask.cacheable() {

@@ -16,8 +16,10 @@ use super::failure::{Failure, ProxyError};
 use super::pass;
 use super::shared::Shared;
 use super::told::{CacheStatus, Forwarded};
+use crate::invalidation::scope::Ban;
 use crate::message::Body;
 use crate::origin::error::{OriginError, OriginErrorKind};
+use crate::origin::request::overriding_methods;
 use crate::semantics::outcome::CacheResult;
 use crate::semantics::target::RequestTarget;
 
@@ -66,10 +68,12 @@ async fn forward(
     };
     if let Some(answer) = answer {
         let target = RequestTarget::of(ask.uri.path(), ask.uri.query());
-        let bans = ask
-            .site
-            .rules
-            .bans_of(&ask.method, &ask.host, &target, answer);
+        // The application may have taken it for another method.
+        let methods = std::iter::once(ask.method.clone()).chain(overriding_methods(&ask.fields));
+        let rules = &ask.site.rules;
+        let bans: Vec<Ban> = methods
+            .flat_map(|method| rules.bans_of(&method, &ask.host, &target, answer))
+            .collect();
         let receipt = shared.invalidation.put_in_force(&bans).await;
         if !receipt.is_kept {
             return Err(ProxyError::Untold);

@@ -392,3 +392,20 @@ async fn who_asks_after_a_purge_by_tag_is_not_answered_from_a_fetch_before_it() 
     after.await.unwrap().is("new");
     proxy.get("/x").await.is("new").was(Hit);
 }
+
+#[tokio::test]
+async fn a_write_in_disguise_invalidates_as_what_it_is() {
+    let origin = pages().await;
+    let proxy = proxy::new(&origin).run().await;
+    for method in ["POST", "GET"] {
+        store(&proxy, &["/a/7", "/a/7/b", "/other"]).await;
+        let disguised = proxy.request(method, "/a/7");
+        disguised
+            .header("x-http-method-override", "delete")
+            .await
+            .is_success();
+        let gone = gone(&proxy, &["/a/7", "/a/7/b", "/other"]).await;
+        assert_eq!(gone, ["/a/7", "/a/7/b"], "{method}");
+        proxy.purge("pattern=/**").await;
+    }
+}
