@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{HOST, RANGE};
+use http::header::{
+    CACHE_CONTROL, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, PRAGMA,
+    RANGE,
+};
 use http::{HeaderMap, Method, Request, Uri};
 use http_body::Body as _;
 
@@ -39,6 +42,7 @@ pub(super) struct Ask {
     /// The protocol it wants to switch to, and the way there.
     pub(super) upgrade: Option<hyper::upgrade::OnUpgrade>,
     pub(super) directives: RequestDirectives,
+    pub(super) asks_for: AsksFor,
     pub(super) route: Option<Arc<Route>>,
     cacheable: Result<Cacheable, NotCacheable>,
     telemetry: Arc<Telemetry>,
@@ -53,6 +57,38 @@ pub(super) struct Cacheable {
     pub(super) target: Target,
     /// `bypass_query`: ask the origin and refresh what is stored.
     pub(super) is_refresh: bool,
+}
+
+/// Fields that change how a request is answered, found in one pass: most
+/// requests have none of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct AsksFor {
+    /// `Range`.
+    pub(super) range: bool,
+    /// `If-None-Match`, `If-Modified-Since`: a cache evaluates them.
+    pub(super) condition: bool,
+    /// `If-Match`, `If-Unmodified-Since`: only the origin may (RFC 9111 §4.3.2).
+    pub(super) origin_condition: bool,
+    /// `Cache-Control`, `Pragma`.
+    directives: bool,
+}
+
+impl AsksFor {
+    fn of(fields: &HeaderMap) -> Self {
+        let mut found = Self::default();
+        for name in fields.keys() {
+            if name == RANGE {
+                found.range = true;
+            } else if name == IF_NONE_MATCH || name == IF_MODIFIED_SINCE {
+                found.condition = true;
+            } else if name == IF_MATCH || name == IF_UNMODIFIED_SINCE {
+                found.origin_condition = true;
+            } else if name == CACHE_CONTROL || name == PRAGMA {
+                found.directives = true;
+            }
+        }
+        found
+    }
 }
 
 /// Why the store is left out of a safe request; a token for `Cache-Status`.
@@ -101,6 +137,7 @@ impl Ask {
             is_trusted: trusted.iter().any(|network| network.contains(address)),
             version: parts.version,
         };
+        let asks_for = AsksFor::of(&parts.headers);
         let started = parts.extensions.get::<Received>();
         let mut ask = Self {
             started: started.map_or_else(Instant::now, |received| received.0),
@@ -109,7 +146,12 @@ impl Ask {
             host: host_of(&parts.headers, &parts.uri),
             sender,
             upgrade,
-            directives: RequestDirectives::of(&parts.headers),
+            directives: if asks_for.directives {
+                RequestDirectives::of(&parts.headers)
+            } else {
+                RequestDirectives::default()
+            },
+            asks_for,
             method: parts.method,
             uri: parts.uri,
             fields: parts.headers,
@@ -171,10 +213,6 @@ impl Ask {
 
     pub(super) fn origin(&self) -> &OriginClient {
         &self.site.origins[self.thread % self.site.origins.len()]
-    }
-
-    pub(super) fn has_range(&self) -> bool {
-        self.fields.contains_key(RANGE)
     }
 
     pub(super) fn is_head(&self) -> bool {

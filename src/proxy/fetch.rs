@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http::header::{IF_RANGE, RANGE};
 use http::response::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::sync::oneshot;
@@ -15,6 +17,7 @@ use super::ask::{Ask, Cacheable};
 use super::fill::{self, Filling};
 use super::flight::Lead;
 use super::forward::{self, Answer};
+use super::part;
 use super::remember::Share;
 use super::shared::{FlightKey, Shared};
 use crate::invalidation::bans::Verdict;
@@ -83,6 +86,19 @@ pub(super) struct Fetch {
     /// Whether another tier may answer; not where the request insists on the
     /// origin.
     pub(super) may_use_redis: bool,
+    /// What the origin is asked for.
+    pub(super) wanted: Wanted,
+}
+
+/// What the origin is asked for.
+#[derive(Clone, Debug)]
+pub(super) enum Wanted {
+    /// The whole response.
+    Whole,
+    /// What the request's own `Range` asks for.
+    Part,
+    /// What follows this stored beginning of it.
+    Rest(Arc<Entry>),
 }
 
 impl Fetch {
@@ -106,7 +122,19 @@ impl Fetch {
             }
             self.candidate = Some(entry);
         }
+        if matches!(self.wanted, Wanted::Whole)
+            && self.candidate.is_none()
+            && let Some(beginning) = part::beginning(&self.shared, &ask, cacheable)
+        {
+            self.wanted = Wanted::Rest(beginning);
+        }
         let mut answer = self.ask_origin().await;
+        if let (Wanted::Rest(_), Ok(arrived)) = (&self.wanted, &answer)
+            && !self.can_use_rest(arrived)
+        {
+            self.wanted = Wanted::Whole;
+            answer = self.ask_origin().await;
+        }
         if let (Some(candidate), Ok(arrived)) = (&self.candidate, &answer)
             && arrived.head.status == StatusCode::NOT_MODIFIED
             && is_of_another(&candidate.response.head.fields, &arrived.head.headers)
@@ -126,13 +154,39 @@ impl Fetch {
     /// what there is.
     async fn ask_origin(&self) -> Result<Answer, OriginError> {
         let mut fields = forward::fields_of(&self.ask);
-        strip_conditions(&mut fields);
+        if !matches!(self.wanted, Wanted::Part) {
+            strip_conditions(&mut fields);
+            fields.remove(RANGE);
+            fields.remove(IF_RANGE);
+        }
+        if let Wanted::Rest(beginning) = &self.wanted {
+            part::ask_for_rest(beginning, &mut fields);
+        }
         if let Some(candidate) = &self.candidate {
             let validators = &candidate.response.head.validators;
             validators.make_conditional(&mut fields);
         }
         let clock = &self.shared.clock;
         forward::send(&self.ask, clock, Method::GET, fields, Body::Empty).await
+    }
+
+    /// Whether the answer to a request for the rest is of use: the rest, or
+    /// the whole, or what the whole request would have been answered with.
+    fn can_use_rest(&self, answer: &Answer) -> bool {
+        match answer.head.status {
+            StatusCode::PARTIAL_CONTENT => self.completion(answer).is_some(),
+            StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::NOT_MODIFIED => false,
+            _ => true,
+        }
+    }
+
+    /// The stored beginning that an answer completes, and the whole's length.
+    fn completion(&self, answer: &Answer) -> Option<(Bytes, u64)> {
+        let Wanted::Rest(beginning) = &self.wanted else {
+            return None;
+        };
+        let length = http_body::Body::size_hint(&answer.body).exact()?;
+        part::completes(beginning, &answer.head.headers, length)
     }
 
     fn drop_candidate(&self, cacheable: &Cacheable) {
@@ -179,6 +233,12 @@ impl Fetch {
                 return self.land(client, Landing::Reusable(candidate, source));
             }
         }
+        let is_part = answer.head.status == StatusCode::PARTIAL_CONTENT;
+        let beginning = self.completion(&answer);
+        // Content that was not asked for in part is not to be had in part.
+        if is_part && beginning.is_none() && !matches!(self.wanted, Wanted::Part) {
+            return self.refuse(cacheable, client, answer, Refusal::Partial);
+        }
         let exchange = exchange(&self.ask, &answer, &answer.head.headers);
         let refusal = match judge(&exchange, &cacheable.route.policy, &cacheable.route.key) {
             Storability::Refuse(refusal) => refusal,
@@ -186,7 +246,15 @@ impl Fetch {
                 Refusal::Settling
             }
             Storability::Store(storable) => match self.room_for(&answer) {
-                Ok(share) => return self.fill(cacheable, client, answer, *storable, share).await,
+                Ok(share) => {
+                    let answer = Fillable {
+                        answer,
+                        storable: *storable,
+                        share,
+                        beginning,
+                    };
+                    return self.fill(cacheable, client, answer).await;
+                }
                 Err(refusal) => refusal,
             },
         };
@@ -195,7 +263,7 @@ impl Fetch {
 
     /// Room for the body on its way into the store, as far as its length is
     /// known.
-    fn room_for(&self, answer: &Answer) -> Result<Share, Refusal> {
+    pub(super) fn room_for(&self, answer: &Answer) -> Result<Share, Refusal> {
         let length = http_body::Body::size_hint(&answer.body)
             .exact()
             .unwrap_or(0);
@@ -210,17 +278,32 @@ impl Fetch {
         }
     }
 
-    async fn fill(
+    /// Streams an answer to whoever waits for it, on its way into the store.
+    pub(super) async fn fill(
         self,
         cacheable: &Cacheable,
         client: oneshot::Sender<First>,
-        answer: Answer,
-        storable: Storable,
-        share: Share,
+        fillable: Fillable,
     ) {
+        let Fillable {
+            mut answer,
+            storable,
+            share,
+            beginning,
+        } = fillable;
         self.shared.not_shareable.forget(&cacheable.key);
-        let head = self.stored_head(cacheable, &answer, storable);
-        let (pour, spring) = tee(http_body::Body::size_hint(&answer.body).exact());
+        let mut head = stored_head(&self.ask, cacheable, &answer, storable, self.began);
+        let mut length = http_body::Body::size_hint(&answer.body).exact();
+        if let Some((_, complete)) = beginning {
+            head = part::whole_head(head, complete);
+            answer.head.status = head.status;
+            answer.head.headers = head.fields.clone();
+            length = Some(complete);
+        }
+        let (pour, spring) = tee(length);
+        if let Some((bytes, _)) = beginning {
+            pour.push(bytes);
+        }
         let reader = spring.reader();
         let filling = Arc::new(Filling { head, spring });
         if let Some(lead) = &self.lead {
@@ -238,9 +321,7 @@ impl Fetch {
         match kept {
             Ok(fill::Kept::Whole(body, trailers)) => {
                 let response = filling.complete(body, self.shared.clock.now());
-                self.shared
-                    .store
-                    .put(&cacheable.cache, cacheable.key, response);
+                self.keep(cacheable, response);
                 // Stored first: whoever has seen the end of the body finds it.
                 pour.finish(trailers);
             }
@@ -252,6 +333,18 @@ impl Fetch {
                 tracing::debug!(%reason, "a response broke off and is not stored");
                 pour.fail(&reason.to_string());
             }
+        }
+    }
+
+    /// Stores what has come whole, be it a part or all of it.
+    fn keep(&self, cacheable: &Cacheable, response: Arc<StoredResponse>) {
+        if response.head.status == StatusCode::PARTIAL_CONTENT {
+            return part::keep(&self.shared, cacheable, response);
+        }
+        let store = &self.shared.store;
+        store.put(&cacheable.cache, cacheable.key, response);
+        if let Wanted::Rest(beginning) = &self.wanted {
+            part::forget(&self.shared, cacheable, beginning);
         }
     }
 
@@ -273,7 +366,7 @@ impl Fetch {
         let store = &self.shared.store;
         match judge(&exchange, &cacheable.route.policy, &cacheable.route.key) {
             Storability::Store(storable) if !self.settles(cacheable, &answer, &storable) => {
-                let mut head = self.stored_head(cacheable, &answer, *storable);
+                let mut head = stored_head(&self.ask, cacheable, &answer, *storable, self.began);
                 head.status = old.head.status;
                 head.fetch_cost = old.head.fetch_cost;
                 let body = old.body.clone();
@@ -326,7 +419,7 @@ impl Fetch {
         if settle.is_zero() {
             return false;
         }
-        let head = self.stored_head(cacheable, answer, storable.clone());
+        let head = stored_head(&self.ask, cacheable, answer, storable.clone(), self.began);
         self.shared
             .invalidation
             .settles(&head, answer.request_time, settle)
@@ -343,35 +436,44 @@ impl Fetch {
         }
         let _ = client.send(First::Landed(landing));
     }
+}
 
-    fn stored_head(
-        &self,
-        cacheable: &Cacheable,
-        answer: &Answer,
-        storable: Storable,
-    ) -> StoredHead {
-        StoredHead {
-            status: answer.head.status,
-            secondary: storable.vary.select(&self.ask.fields),
-            language_keys: storable
-                .vary
-                .language_keys(&self.ask.fields, &storable.fields),
-            fields: storable.fields,
-            target: cacheable.target.clone(),
-            route: Arc::clone(&cacheable.route.name),
-            vary: storable.vary,
-            request_time: answer.request_time,
-            response_time: answer.response_time,
-            freshness: storable.freshness,
-            validators: storable.validators,
-            tags: storable.tags,
-            position: self.began,
-            fetch_cost: answer.took,
-        }
+/// An answer that may be stored, and room for it.
+pub(super) struct Fillable {
+    pub(super) answer: Answer,
+    pub(super) storable: Storable,
+    pub(super) share: Share,
+    /// The stored beginning it completes, and the length of the whole.
+    pub(super) beginning: Option<(Bytes, u64)>,
+}
+
+/// What is stored of an answer.
+pub(super) fn stored_head(
+    ask: &Ask,
+    cacheable: &Cacheable,
+    answer: &Answer,
+    storable: Storable,
+    position: Position,
+) -> StoredHead {
+    StoredHead {
+        status: answer.head.status,
+        secondary: storable.vary.select(&ask.fields),
+        language_keys: storable.vary.language_keys(&ask.fields, &storable.fields),
+        fields: storable.fields,
+        target: cacheable.target.clone(),
+        route: Arc::clone(&cacheable.route.name),
+        vary: storable.vary,
+        request_time: answer.request_time,
+        response_time: answer.response_time,
+        freshness: storable.freshness,
+        validators: storable.validators,
+        tags: storable.tags,
+        position,
+        fetch_cost: answer.took,
     }
 }
 
-fn exchange<'a>(ask: &'a Ask, answer: &Answer, response: &'a HeaderMap) -> Exchange<'a> {
+pub(super) fn exchange<'a>(ask: &'a Ask, answer: &Answer, response: &'a HeaderMap) -> Exchange<'a> {
     Exchange {
         request: &ask.fields,
         status: answer.head.status,

@@ -7,19 +7,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use http::Response;
-use http::header::{IF_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE};
 
 use super::ask::{Ask, Cacheable};
 use super::failure::{Failure, ProxyError};
-use super::fetch::{Fetch, First, Landing, Source};
+use super::fetch::{Fetch, First, Landing, Source, Wanted};
 use super::fill::Filling;
 use super::flight::{GivenUp, Joined};
+use super::part::Found;
 use super::shared::Shared;
 use super::told::{CacheStatus, Forwarded, Told};
-use super::{pass, reply};
+use super::{head, part, pass, reply};
 use crate::invalidation::bans::Verdict;
 use crate::message::Body;
 use crate::origin::error::OriginError;
+use crate::semantics::key::CacheKey;
 use crate::semantics::outcome::CacheResult;
 use crate::semantics::reuse::{self, Circumstances, Reuse, Why};
 use crate::semantics::vary::SecondaryKey;
@@ -53,7 +54,12 @@ pub(super) async fn serve(shared: &Arc<Shared>, ask: Arc<Ask>) -> Result<Respons
         read.why = Forwarded::Request;
         return read.fetch_alone().await;
     }
-    if let Some(entry) = lookup(shared, &ask, cacheable) {
+    // Not ours to evaluate, and not to be answered without (RFC 9111 §4.3.2).
+    if ask.asks_for.origin_condition {
+        read.why = Forwarded::Request;
+        return read.pass().await;
+    }
+    if let Some(entry) = lookup(shared, &ask, cacheable, &cacheable.key) {
         match assess(shared, &ask, &entry) {
             Reuse::Fresh => return Ok(reply::from_store(&ask, &entry, CacheResult::Hit, hit())),
             Reuse::Stale { validate } => {
@@ -71,11 +77,25 @@ pub(super) async fn serve(shared: &Arc<Shared>, ask: Arc<Ask>) -> Result<Respons
             }
         }
     }
+    let wants_part = ask.asks_for.range && read.candidate.is_none();
+    if wants_part && !ask.is_head() {
+        match part::find(shared, &ask, cacheable) {
+            Found::Answer(response) => return Ok(response),
+            Found::Other => read.why = Forwarded::Partial,
+            Found::Nothing => {}
+        }
+    }
     if ask.directives.only_if_cached {
         return Err(read.fail(ProxyError::OnlyIfCached));
     }
-    if read.is_for_origin_alone() {
-        return read.pass().await;
+    if ask.is_head() {
+        return read.head(cacheable).await;
+    }
+    if wants_part {
+        return read.fetch_part().await;
+    }
+    if read.why == Forwarded::UriMiss && has_variants(shared, cacheable) {
+        read.why = Forwarded::VaryMiss;
     }
     if read.insists_on_origin(cacheable) {
         return read.fetch_alone().await;
@@ -83,10 +103,15 @@ pub(super) async fn serve(shared: &Arc<Shared>, ask: Arc<Ask>) -> Result<Respons
     read.fetch_coalesced(cacheable).await
 }
 
-/// What memory has for this request, unless a ban is against it.
-fn lookup(shared: &Shared, ask: &Ask, cacheable: &Cacheable) -> Option<Arc<Entry>> {
+/// What memory has under `key` for this request, unless a ban is against it.
+pub(super) fn lookup(
+    shared: &Shared,
+    ask: &Ask,
+    cacheable: &Cacheable,
+    key: &CacheKey,
+) -> Option<Arc<Entry>> {
     let memory = &shared.store.memory;
-    let entry = memory.lookup(&cacheable.cache, &cacheable.key, &ask.fields)?;
+    let entry = memory.lookup(&cacheable.cache, key, &ask.fields)?;
     let head = &entry.response.head;
     match shared
         .invalidation
@@ -94,14 +119,22 @@ fn lookup(shared: &Shared, ask: &Ask, cacheable: &Cacheable) -> Option<Arc<Entry
     {
         Verdict::Stands | Verdict::Softened { .. } => Some(entry),
         Verdict::Banned => {
-            let (cache, key) = (&cacheable.cache, &cacheable.key);
-            memory.remove(cache, key, &entry, Departure::Invalidated);
+            memory.remove(&cacheable.cache, key, &entry, Departure::Invalidated);
             None
         }
     }
 }
 
-fn assess(shared: &Shared, ask: &Ask, entry: &Entry) -> Reuse {
+/// Whether other requests of this key have responses stored.
+fn has_variants(shared: &Shared, cacheable: &Cacheable) -> bool {
+    let memory = &shared.store.memory;
+    memory
+        .vary_names(&cacheable.cache, &cacheable.key)
+        .is_some()
+}
+
+/// What an entry is good for to this request, now.
+pub(super) fn assess(shared: &Shared, ask: &Ask, entry: &Entry) -> Reuse {
     let head = &entry.response.head;
     let circumstances = Circumstances {
         is_softly_banned: entry.softened.load(Ordering::Acquire) != 0,
@@ -118,17 +151,6 @@ fn hit() -> CacheStatus {
 }
 
 impl Read<'_> {
-    /// Whether the origin alone can answer this request: its answer is no
-    /// whole response that could be stored.
-    fn is_for_origin_alone(&self) -> bool {
-        let fields = &self.ask.fields;
-        self.ask.is_head()
-            || self.ask.has_range()
-            || [IF_MATCH, IF_UNMODIFIED_SINCE, IF_RANGE]
-                .iter()
-                .any(|name| fields.contains_key(name))
-    }
-
     /// Whether to wait for somebody else's fetch would be wrong or in vain.
     fn insists_on_origin(&self, cacheable: &Cacheable) -> bool {
         let (key, now) = (&cacheable.key, self.ask.now);
@@ -175,6 +197,7 @@ impl Read<'_> {
                         began,
                         lead: Some(lead),
                         may_use_redis: true,
+                        wanted: Wanted::Whole,
                     };
                     return self.await_own(fetch).await;
                 }
@@ -222,8 +245,37 @@ impl Read<'_> {
             began: self.shared.invalidation.position(),
             lead: None,
             may_use_redis: false,
+            wanted: Wanted::Whole,
         };
         self.await_own(fetch).await
+    }
+
+    /// Asks the origin for the part that the request asks for. Others do not
+    /// wait for it: theirs is likely to be another one.
+    async fn fetch_part(self) -> Result<Response<Body>, Failure> {
+        let fetch = Fetch {
+            shared: Arc::clone(self.shared),
+            ask: Arc::clone(&self.ask),
+            candidate: None,
+            began: self.shared.invalidation.position(),
+            lead: None,
+            may_use_redis: !self.ask.directives.no_cache,
+            wanted: Wanted::Part,
+        };
+        self.await_own(fetch).await
+    }
+
+    /// Asks the origin by HEAD, and learns from it what is stored.
+    async fn head(self, cacheable: &Cacheable) -> Result<Response<Body>, Failure> {
+        match head::ask(self.shared, &self.ask, cacheable).await {
+            Ok(answer) => {
+                let mut told = self.told(CacheResult::Miss, CacheStatus::forwarded(self.why));
+                told.upstream = Some(answer.took);
+                Ok(told.stamp(pass::into_response(&self.ask, answer)))
+            }
+            Err(ProxyError::Origin(error)) => self.answer_failure(error),
+            Err(error) => Err(self.fail(error)),
+        }
     }
 
     async fn await_own(self, fetch: Fetch) -> Result<Response<Body>, Failure> {
@@ -356,6 +408,7 @@ impl Read<'_> {
                 began,
                 lead: Some(lead),
                 may_use_redis: true,
+                wanted: Wanted::Whole,
             };
             // Nobody waits for it.
             drop(fetch.start());

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, Response, StatusCode};
 
 use super::ask::Ask;
 use super::fill::Filling;
+use super::ranged;
 use super::told::{Ages, CacheStatus};
 use crate::message::Body;
 use crate::message::targeted::CDN_CACHE_CONTROL;
@@ -38,6 +39,53 @@ pub(super) fn from_store(
 ) -> Response<Body> {
     let stored = &entry.response;
     let head = &stored.head;
+    let response = if is_not_modified(ask, head) {
+        not_modified(&head.fields)
+    } else if let Some(ranged) = ask
+        .asks_for
+        .range
+        .then(|| ranged::of_whole(ask, stored))
+        .flatten()
+    {
+        ranged
+    } else {
+        let body = if ask.is_head() {
+            Body::Empty
+        } else {
+            Body::full(stored.body.clone())
+        };
+        assemble(head.status, head.fields.clone(), body)
+    };
+    stamped(ask, head, cache, status, response)
+}
+
+/// An answer out of stored partial content, stamped; `None` where it has not
+/// all that is asked for.
+pub(super) fn from_part(ask: &Ask, entry: &Entry) -> Option<Response<Body>> {
+    let stored = &entry.response;
+    let is_confirmed = ask.asks_for.condition && stored.head.validators.satisfy(&ask.fields);
+    let response = if is_confirmed {
+        not_modified(&stored.head.fields)
+    } else {
+        ranged::of_part(ask, stored)?
+    };
+    let status = CacheStatus::default();
+    Some(stamped(
+        ask,
+        &stored.head,
+        CacheResult::Hit,
+        status,
+        response,
+    ))
+}
+
+fn stamped(
+    ask: &Ask,
+    head: &StoredHead,
+    cache: CacheResult,
+    status: CacheStatus,
+    response: Response<Body>,
+) -> Response<Body> {
     let now = ask.now.max(head.response_time);
     let age = head.current_age(now);
     let mut told = ask.told(
@@ -51,16 +99,6 @@ pub(super) fn from_store(
         current: age,
         since_validated: head.resident_time(now),
     });
-    let response = if is_not_modified(ask, head) {
-        not_modified(&head.fields)
-    } else {
-        let body = if ask.is_head() {
-            Body::Empty
-        } else {
-            Body::full(stored.body.clone())
-        };
-        assemble(head.status, head.fields.clone(), body)
-    };
     told.stamp(response)
 }
 
@@ -90,6 +128,9 @@ pub(super) fn followed(ask: &Ask, filling: &Filling, body: Body) -> Response<Bod
 }
 
 fn is_not_modified(ask: &Ask, head: &StoredHead) -> bool {
+    if !ask.asks_for.condition {
+        return false;
+    }
     let is_whole = head.status.is_success() && head.status != StatusCode::PARTIAL_CONTENT;
     is_whole && head.validators.satisfy(&ask.fields)
 }

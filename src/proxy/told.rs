@@ -71,6 +71,8 @@ pub(super) enum Forwarded {
     Method,
     /// Nothing is stored.
     UriMiss,
+    /// What is stored is a part, and not the one asked for.
+    Partial,
     /// What is stored does not match the request's fields.
     VaryMiss,
     /// What is stored is stale.
@@ -85,6 +87,7 @@ impl Forwarded {
             Self::Bypass => "bypass",
             Self::Method => "method",
             Self::UriMiss => "uri-miss",
+            Self::Partial => "partial",
             Self::VaryMiss => "vary-miss",
             Self::Stale => "stale",
             Self::Request => "request",

@@ -47,6 +47,9 @@ impl RouteFingerprint {
 /// The form of the canonical bytes; counted up when it changes.
 const FORM: &[u8] = b"pannier key 1";
 
+/// A digest and the digest with this over every byte are never both keys.
+const PART_MARK: u8 = 0x5a;
+
 impl CacheKey {
     /// The key of a request for `target` at `host` (as the client named it,
     /// lower case), with `fields`.
@@ -79,6 +82,15 @@ impl CacheKey {
             hasher.end_of_list();
         }
         Self(hasher.finish())
+    }
+}
+
+impl CacheKey {
+    /// The key under which partial content of the same target is stored: apart
+    /// from whole responses, so that neither displaces the other.
+    #[must_use]
+    pub fn of_part(&self) -> Self {
+        Self(self.0.map(|byte| byte ^ PART_MARK))
     }
 }
 

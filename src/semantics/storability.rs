@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::freshness::{Freshness, LifetimeSource, is_heuristically_cacheable};
 use super::policy::{KeySpec, Policy, StoreErrors, StoreSetCookie};
+use super::range::ContentRange;
 use super::tags;
 use super::validation::Validators;
 use super::vary::{Vary, VaryNames};
@@ -146,8 +147,10 @@ fn try_store(
         Refusal::NoStore,
     )?;
     refuse_if(directives.private, Refusal::Private)?;
+    // Several parts in one are not taken apart (§3.3: a cache need not).
     refuse_if(
-        exchange.status == StatusCode::PARTIAL_CONTENT,
+        exchange.status == StatusCode::PARTIAL_CONTENT
+            && ContentRange::of(exchange.response).is_none(),
         Refusal::Partial,
     )?;
     refuse_if(is_event_stream(exchange.response), Refusal::EventStream)?;

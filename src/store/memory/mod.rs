@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 
 use crate::config::MemoryConfig;
 use crate::semantics::key::CacheKey;
-use crate::semantics::vary::VaryNames;
+use crate::semantics::vary::{SecondaryKey, VaryNames};
 use crate::telemetry::counters::RouteCounters;
 
 mod content;
@@ -186,6 +186,19 @@ impl Memory {
     ) -> Option<Arc<Entry>> {
         let now = self.tick();
         cache.shard(key).content.lock().find(key, request, now)
+    }
+
+    /// The response in one slot. Does not count as a use.
+    #[must_use]
+    pub fn peek(
+        &self,
+        cache: &RouteCache,
+        key: &CacheKey,
+        secondary: SecondaryKey,
+    ) -> Option<Arc<Entry>> {
+        let content = cache.shard(key).content.lock();
+        let held = content.entries.peek(&(*key, secondary))?;
+        Some(Arc::clone(&held.entry))
     }
 
     /// The fields that responses of `key` were last seen to vary on.
