@@ -10,6 +10,7 @@
 //! Once it only *passes on*, pieces are let go as the slowest reader takes
 //! them, and nobody can join any more.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -67,6 +68,8 @@ struct State {
     end: Option<End>,
     readers: Slab<ReaderState>,
     pourer: Option<Waker>,
+    /// Held for as long as anybody may still read.
+    ballast: Option<Box<dyn Any + Send>>,
 }
 
 #[derive(Debug)]
@@ -197,6 +200,27 @@ impl Pour {
             whole.extend_from_slice(piece);
         }
         whole.freeze()
+    }
+
+    /// Ends the body well, and reads on from `whole`, which is what
+    /// [`Pour::collected`] gave: what was poured is let go. `ballast` is dropped
+    /// when the last reader is gone.
+    pub fn finish_as(
+        self,
+        whole: &Bytes,
+        trailers: Option<HeaderMap>,
+        ballast: Box<dyn Any + Send>,
+    ) {
+        let mut state = self.shared.state.lock();
+        let mut start = 0;
+        for piece in &mut state.pieces {
+            let end = start + piece.len();
+            *piece = whole.slice(start..end);
+            start = end;
+        }
+        state.ballast = Some(ballast);
+        drop(state);
+        self.finish(trailers);
     }
 
     /// Ends the body well.
@@ -338,6 +362,26 @@ mod tests {
         pour.finish(None);
         assert_eq!(early.await.expect("it ran").expect("whole"), "one two");
         assert_eq!(text(late).await.expect("whole"), "one two");
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_holds_one_copy_and_its_ballast_until_it_is_done() {
+        let (pour, spring) = tee(None);
+        let mut slow = spring.reader().expect("it keeps");
+        pour.push(Bytes::from_static(b"one "));
+        pour.push(Bytes::from_static(b"two"));
+        assert!(slow.frame().await.expect("a frame").is_ok());
+        let whole = pour.collected();
+        let ballast = Arc::new(());
+        let held = Arc::downgrade(&ballast);
+        pour.finish_as(&whole, None, Box::new(ballast));
+        drop(spring);
+        let rest = slow.frame().await.expect("a frame").expect("data");
+        let rest = rest.into_data().expect("data");
+        assert_eq!(rest.as_ptr(), whole[4..].as_ptr());
+        assert!(held.upgrade().is_some());
+        drop(slow);
+        assert!(held.upgrade().is_none());
     }
 
     #[tokio::test]

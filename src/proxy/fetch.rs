@@ -319,11 +319,11 @@ impl Fetch {
         }
         let kept = fill::pump(&self.ask, answer.body, &pour, share).await;
         match kept {
-            Ok(fill::Kept::Whole(body, trailers)) => {
-                let response = filling.complete(body, self.shared.clock.now());
+            Ok(fill::Kept::Whole(body, trailers, share)) => {
+                let response = filling.complete(body.clone(), self.shared.clock.now());
                 self.keep(cacheable, response);
                 // Stored first: whoever has seen the end of the body finds it.
-                pour.finish(trailers);
+                pour.finish_as(&body, trailers, Box::new(share));
             }
             Ok(fill::Kept::PassedOn(trailers)) => {
                 self.remember_not_shareable(cacheable);

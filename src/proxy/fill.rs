@@ -42,8 +42,9 @@ impl Filling {
 
 /// What was kept of a body that came to its end.
 pub(super) enum Kept {
-    /// All of it, and its trailers.
-    Whole(Bytes, Option<HeaderMap>),
+    /// All of it, its trailers, and the share of the budget it takes until the
+    /// last reader is done.
+    Whole(Bytes, Option<HeaderMap>, Share),
     /// It outgrew the bounds and was passed on only.
     PassedOn(Option<HeaderMap>),
 }
@@ -102,7 +103,7 @@ pub(super) async fn pump(
         }
     }
     Ok(if is_kept {
-        Kept::Whole(pour.collected(), trailers)
+        Kept::Whole(pour.collected(), trailers, share)
     } else {
         Kept::PassedOn(trailers)
     })
