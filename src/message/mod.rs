@@ -5,6 +5,7 @@
 pub mod body;
 pub mod directives;
 pub mod fields;
+pub mod interim;
 pub mod parts;
 pub mod targeted;
 pub mod tee;

@@ -15,6 +15,7 @@ use super::told::{CacheStatus, Told};
 use super::{Peer, Received};
 use crate::clock::Timestamp;
 use crate::message::directives::RequestDirectives;
+use crate::message::interim::Interim;
 use crate::message::{Body, fields};
 use crate::origin::client::OriginClient;
 use crate::origin::request::{Sender, has_override};
@@ -30,6 +31,8 @@ use crate::telemetry::Telemetry;
 #[derive(Debug)]
 pub(super) struct Ask {
     pub(super) started: Instant,
+    /// The way of interim responses to the client.
+    pub(super) interim: Option<Interim>,
     pub(super) now: Timestamp,
     pub(super) site: Arc<Site>,
     pub(super) thread: usize,
@@ -138,9 +141,10 @@ impl Ask {
             version: parts.version,
         };
         let asks_for = AsksFor::of(&parts.headers);
-        let started = parts.extensions.get::<Received>();
+        let received = parts.extensions.get::<Received>();
         let mut ask = Self {
-            started: started.map_or_else(Instant::now, |received| received.0),
+            started: received.map_or_else(Instant::now, |received| received.at),
+            interim: received.and_then(|received| received.interim.clone()),
             now: shared.clock.now(),
             thread,
             host: host_of(&parts.headers, &parts.uri),
@@ -189,21 +193,34 @@ impl Ask {
         };
         self.cacheable = match refusal {
             Some(refusal) => Err(refusal),
-            None => Ok(Cacheable {
-                cache: Arc::clone(&self.site.caches[index]),
-                key: CacheKey::of(
-                    &route.fingerprint,
-                    &route.key,
-                    &self.host,
-                    &target,
-                    &self.fields,
-                ),
-                target: Target::of(&route.key, &self.host, &target),
-                is_refresh: asks_for_bypass(&route.key, target.query),
-                route: Arc::clone(&route),
-            }),
+            None => Ok(self.on_route(index, &target)),
         };
         self.route = Some(route);
+    }
+
+    fn on_route(&self, index: usize, target: &RequestTarget<'_>) -> Cacheable {
+        let route = Arc::clone(&self.site.routes.routes()[index]);
+        let (spec, host) = (&route.key, &self.host);
+        Cacheable {
+            cache: Arc::clone(&self.site.caches[index]),
+            key: CacheKey::of(&route.fingerprint, spec, host, target, &self.fields),
+            target: Target::of(spec, host, target),
+            is_refresh: asks_for_bypass(spec, target.query),
+            route,
+        }
+    }
+
+    /// What the stores need to know of a GET for the same target; for the
+    /// answers to other methods that may answer one. `None` where the path is
+    /// ambiguous or has no route, or where the request is not for it alone.
+    pub(super) fn as_get(&self) -> Option<Cacheable> {
+        let target = RequestTarget::of(self.uri.path(), self.uri.query());
+        let index = self.site.routes.find_index(&target.path)?;
+        let is_plain = !target.is_ambiguous
+            && self.upgrade.is_none()
+            && !has_override(&self.fields, &self.site.routes.routes()[index].key.headers);
+        let cacheable = is_plain.then(|| self.on_route(index, &target))?;
+        (!cacheable.is_refresh).then_some(cacheable)
     }
 
     /// What the stores need to know, or why they are left out.

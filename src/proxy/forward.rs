@@ -61,6 +61,12 @@ pub(super) async fn send(
     *request.uri_mut() = origin.uri(path_and_query(ask.uri.path(), &query));
     *request.headers_mut() = fields;
 
+    if let Some(interim) = ask.interim.clone() {
+        hyper::ext::on_informational(&mut request, move |response| {
+            interim.tell(response.status(), response.headers());
+        });
+    }
+
     let request_time = clock.now();
     let sent = Instant::now();
     let response = origin.send(request).await?;

@@ -16,6 +16,7 @@ use http::{Request, Response};
 
 use crate::invalidation::rules::is_safe;
 use crate::message::Body;
+use crate::message::interim::Interim;
 use crate::origin::request::overriding_methods;
 
 mod ask;
@@ -27,6 +28,7 @@ mod forward;
 mod head;
 mod part;
 mod pass;
+mod posted;
 mod ranged;
 mod read;
 mod remember;
@@ -48,9 +50,14 @@ pub struct Peer {
     pub address: SocketAddr,
 }
 
-/// When a request's head had been read; put among its extensions by the server.
-#[derive(Clone, Copy, Debug)]
-pub struct Received(pub Instant);
+/// A request's arrival; put among its extensions by the server.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// When its head had been read.
+    pub at: Instant,
+    /// The way of interim responses to its client, where there is one.
+    pub interim: Option<Interim>,
+}
 
 /// The proxy as one data thread has it. Cloning is cheap.
 #[derive(Clone, Debug)]

@@ -1,6 +1,8 @@
 //! The life of a request that is not cached: to the origin and back, streamed
 //! both ways, and through to another protocol where both sides want it.
 
+use std::time::Duration;
+
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
@@ -48,7 +50,35 @@ pub(super) async fn exchange(
     shared: &Shared,
     ask: &Ask,
     body: Body,
-) -> Result<(Response<Body>, std::time::Duration), ProxyError> {
+) -> Result<(Response<Body>, Duration), ProxyError> {
+    let exchanged = send(shared, ask, body).await?;
+    Ok(exchanged.into_response(shared, ask))
+}
+
+/// What the origin answered.
+pub(super) struct Exchanged {
+    pub(super) answer: Answer,
+    /// What the request wanted to switch to.
+    protocol: Option<HeaderValue>,
+}
+
+impl Exchanged {
+    /// The answer as it is, for one client, and how long it took to come.
+    pub(super) fn into_response(self, shared: &Shared, ask: &Ask) -> (Response<Body>, Duration) {
+        let answer = self.answer;
+        let took = answer.took;
+        let response = match self.protocol {
+            Some(protocol) if answer.head.status == StatusCode::SWITCHING_PROTOCOLS => {
+                switch_protocols(&shared.drain, ask, protocol, answer)
+            }
+            _ => into_response(ask, answer),
+        };
+        (response, took)
+    }
+}
+
+/// Sends the request as it came and waits for the answer's head.
+pub(super) async fn send(shared: &Shared, ask: &Ask, body: Body) -> Result<Exchanged, ProxyError> {
     let passages = forward::passages(&ask.fields);
     if passages >= forward::PASSAGES_MAX {
         return Err(ProxyError::Loop(passages));
@@ -62,14 +92,7 @@ pub(super) async fn exchange(
         fields.insert(UPGRADE, protocol.clone());
     }
     let answer = forward::send(ask, &shared.clock, ask.method.clone(), fields, body).await?;
-    let took = answer.took;
-    let response = match protocol {
-        Some(protocol) if answer.head.status == StatusCode::SWITCHING_PROTOCOLS => {
-            switch_protocols(&shared.drain, ask, protocol, answer)
-        }
-        _ => into_response(ask, answer),
-    };
-    Ok((response, took))
+    Ok(Exchanged { answer, protocol })
 }
 
 /// An answer as it is, for one client.

@@ -14,6 +14,7 @@ use http::Response;
 use super::ask::Ask;
 use super::failure::{Failure, ProxyError};
 use super::pass;
+use super::posted::Posted;
 use super::shared::Shared;
 use super::told::{CacheStatus, Forwarded};
 use crate::invalidation::scope::Ban;
@@ -30,7 +31,7 @@ pub(super) async fn serve(
 ) -> Result<Response<Body>, Failure> {
     let status = CacheStatus::forwarded(Forwarded::Method);
     let mut told = ask.told(CacheResult::Bypass, status);
-    let write = tokio::spawn(forward(Arc::clone(shared), ask, body));
+    let write = tokio::spawn(forward(Arc::clone(shared), Arc::new(ask), body));
     let outcome = write.await.unwrap_or_else(|error| {
         let lost = OriginError::new(OriginErrorKind::Reset, error);
         Err(ProxyError::Origin(lost))
@@ -49,35 +50,43 @@ pub(super) async fn serve(
 
 async fn forward(
     shared: Arc<Shared>,
-    ask: Ask,
+    ask: Arc<Ask>,
     body: Body,
 ) -> Result<(Response<Body>, std::time::Duration), ProxyError> {
     if shared.invalidation.may_write().await.is_err() {
         return Err(ProxyError::OutOfTouch);
     }
-    let outcome = pass::exchange(&shared, &ask, body).await;
+    let began = shared.invalidation.position();
+    let outcome = pass::send(&shared, &ask, body).await;
     let answer = match &outcome {
-        Ok((response, _)) => {
-            let status = response.status();
+        Ok(exchanged) => {
+            let head = &exchanged.answer.head;
+            let status = head.status;
             let is_success = status.is_success() || status.is_redirection();
-            is_success.then_some(Some(response.headers()))
+            is_success.then_some(Some(&head.headers))
         }
         // The answer is lost, but the write may have happened.
         Err(ProxyError::Origin(error)) => error.may_have_happened().then_some(None),
         Err(_) => None,
     };
-    if let Some(answer) = answer {
-        let target = RequestTarget::of(ask.uri.path(), ask.uri.query());
-        // The application may have taken it for another method.
-        let methods = std::iter::once(ask.method.clone()).chain(overriding_methods(&ask.fields));
-        let rules = &ask.site.rules;
-        let bans: Vec<Ban> = methods
-            .flat_map(|method| rules.bans_of(&method, &ask.host, &target, answer))
-            .collect();
-        let receipt = shared.invalidation.put_in_force(&bans).await;
-        if !receipt.is_kept {
-            return Err(ProxyError::Untold);
-        }
+    let Some(answer) = answer else {
+        return Ok(outcome?.into_response(&shared, &ask));
+    };
+    let target = RequestTarget::of(ask.uri.path(), ask.uri.query());
+    // The application may have taken it for another method.
+    let methods = std::iter::once(ask.method.clone()).chain(overriding_methods(&ask.fields));
+    let rules = &ask.site.rules;
+    let bans: Vec<Ban> = methods
+        .flat_map(|method| rules.bans_of(&method, &ask.host, &target, answer))
+        .collect();
+    let posted = Posted::before(&shared, began);
+    let receipt = shared.invalidation.put_in_force(&bans).await;
+    if !receipt.is_kept {
+        return Err(ProxyError::Untold);
     }
-    outcome
+    let exchanged = outcome?;
+    match posted.storable(&shared, &ask, &exchanged, bans.len()) {
+        Some(storing) => storing.store(shared, ask, exchanged).await,
+        None => Ok(exchanged.into_response(&shared, &ask)),
+    }
 }

@@ -29,6 +29,7 @@ use super::respond::{Problem, Rejection};
 use super::wire::{Exchange, InFlight, offers_switch, same_authority};
 use crate::config::Limits;
 use crate::message::Body;
+use crate::message::interim::{Interim, InterimSink};
 use crate::proxy::{Peer, Received};
 
 /// The field that comes with an offer of `h2c`.
@@ -58,6 +59,7 @@ impl Stack {
         let answered = self
             .story(service, request, in_flight.ordinal(), received)
             .await;
+        self.exchange.answered(in_flight.ordinal());
         let mut response = answered.unwrap_or_else(|rejection| rejection.into_response(received));
         if is_http2 {
             response.headers_mut().remove(CONNECTION);
@@ -88,7 +90,14 @@ impl Stack {
         }
         let offers_switch = take_offer(&mut parts);
         parts.extensions.insert(self.peer);
-        parts.extensions.insert(Received(received));
+        // HTTP/1.0 knows no interim responses (RFC 9110 §15.2), and hyper's
+        // HTTP/2 server has no way to send them.
+        let interim = (parts.version == Version::HTTP_11)
+            .then(|| Interim::new(Arc::clone(&self.exchange) as Arc<dyn InterimSink>, ordinal));
+        parts.extensions.insert(Received {
+            at: received,
+            interim,
+        });
         let request = Request::from_parts(parts, body);
 
         let answered = service.oneshot(request).await;

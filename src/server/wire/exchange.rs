@@ -8,9 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::interim::InterimQueue;
+use crate::message::interim::InterimSink;
 use crate::server::Problem;
 
 /// Of one connection.
@@ -25,6 +28,9 @@ pub(in crate::server) struct Exchange {
     /// The request that is refused; zero: none.
     refused: AtomicU64,
     refusal: Mutex<Option<Problem>>,
+    /// The last request that was given its final response.
+    answered: AtomicU64,
+    interim: InterimQueue,
     /// The request after which the connection is another protocol's; zero: none.
     switched: AtomicU64,
     /// Whether anyone asks when something last went on.
@@ -42,6 +48,8 @@ impl Exchange {
             unread: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             refusal: Mutex::new(None),
+            answered: AtomicU64::new(0),
+            interim: InterimQueue::default(),
             switched: AtomicU64::new(0),
             watched: AtomicBool::new(false),
             began: Instant::now(),
@@ -62,6 +70,21 @@ impl Exchange {
         } else {
             None
         }
+    }
+
+    /// The stack: request `ordinal` has its final response.
+    pub(in crate::server) fn answered(&self, ordinal: u64) {
+        self.answered.store(ordinal, Ordering::Release);
+    }
+
+    /// The guard: the last request that was given its final response.
+    pub(super) fn last_answered(&self) -> u64 {
+        self.answered.load(Ordering::Acquire)
+    }
+
+    /// The interim responses to be written.
+    pub(super) fn interim(&self) -> &InterimQueue {
+        &self.interim
     }
 
     /// The stack: the response to request `ordinal` switches protocols.
@@ -108,6 +131,14 @@ impl Exchange {
     /// Whether the client has yet to take what it was given.
     pub(in crate::server) fn waits_for_reader(&self) -> bool {
         self.unread.load(Ordering::Acquire) > 0
+    }
+}
+
+impl InterimSink for Exchange {
+    fn tell(&self, ordinal: u64, status: StatusCode, fields: &HeaderMap) {
+        if self.last_answered() < ordinal {
+            self.interim.push(ordinal, status, fields);
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -67,6 +68,12 @@ pub(in crate::server) struct Guard<I> {
     socket: I,
     feed: Feed,
     exchange: Arc<Exchange>,
+    /// Interim responses being written.
+    interim: Bytes,
+    /// Whether everything that hyper has to write is written.
+    is_drained: bool,
+    /// The last request whose response may have begun to be written.
+    begun: u64,
     /// Whether the client was silent for too long.
     given_up: bool,
     timeouts: Timeouts,
@@ -110,6 +117,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Guard<I> {
             socket,
             feed: Feed::new(bounds, Arc::clone(&exchange)),
             exchange,
+            interim: Bytes::new(),
+            is_drained: true,
+            begun: 0,
             given_up: false,
             timeouts,
             waiting: Waiting::ForRequest(0),
@@ -127,6 +137,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Guard<I> {
     }
 
     fn poll_protocol(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Protocol>>> {
+        self.exchange.interim().set_writer(cx.waker());
         loop {
             let held = self.feed.held();
             let known = held.len().min(PREFACE.len());
@@ -206,6 +217,33 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Guard<I> {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         Pin::new(&mut self.socket).poll_read(cx, buf)
+    }
+
+    /// Writes the interim responses that are waiting. Only where hyper has
+    /// nothing left to write of what came before them.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.interim.is_empty() {
+            self.interim = self.exchange.interim().take(self.begun);
+        }
+        while !self.interim.is_empty() {
+            let written = ready!(Pin::new(&mut self.socket).poll_write(cx, &self.interim))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.interim.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Before hyper writes: interim responses go before what it has, which is
+    /// the beginning of a response if all before is written.
+    fn poll_before_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_drained || !self.interim.is_empty() {
+            ready!(self.poll_interim(cx))?;
+        }
+        self.is_drained = false;
+        self.begun = self.exchange.last_answered();
+        Poll::Ready(Ok(()))
     }
 
     /// After a write: the client took something, or is given time to.
@@ -297,7 +335,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<I> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.socket).poll_write(cx, buf);
+        let written = match this.poll_before_write(cx) {
+            Poll::Ready(Ok(())) => Pin::new(&mut this.socket).poll_write(cx, buf),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        };
         this.after_write(cx, written)
     }
 
@@ -307,7 +349,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<I> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.socket).poll_write_vectored(cx, bufs);
+        let written = match this.poll_before_write(cx) {
+            Poll::Ready(Ok(())) => Pin::new(&mut this.socket).poll_write_vectored(cx, bufs),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        };
         this.after_write(cx, written)
     }
 
@@ -317,6 +363,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<I> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        // hyper flushes when it has nothing left to write.
+        this.is_drained = true;
+        ready!(this.poll_interim(cx))?;
         ready!(Pin::new(&mut this.socket).poll_flush(cx))?;
         if this.feed.mode() == Mode::Framed {
             // The end of a response may be the beginning of idleness, and

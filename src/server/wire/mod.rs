@@ -6,7 +6,7 @@
 //! leave nothing to interpretation; what passes means the same to everyone
 //! behind it.
 //!
-//! [`head`] checks one head, [`chunked`] follows one chunked body, [`framer`]
+//! [`interim`] is what the guard writes itself; [`head`] checks one head, [`chunked`] follows one chunked body, [`framer`]
 //! strings them together; [`feed`] holds back what may not pass; [`guard`] is
 //! the socket that does it all on the way, and [`exchange`] is how it and the request stack speak about a connection's
 //! requests. [`authority`] and [`target`] know the two grammars that a head
@@ -20,6 +20,7 @@ mod feed;
 mod framer;
 mod guard;
 mod head;
+mod interim;
 mod target;
 
 pub(super) use authority::same_authority;
