@@ -154,7 +154,8 @@ impl Bans {
     }
 
     /// Our own bans up to number `last` are in the log, at `position` or
-    /// before it.
+    /// before it. Where that is not the log that was read so far, they stay
+    /// later than every record until it is.
     pub fn confirm(&self, last: u64, position: LogPosition) {
         self.state.write().confirm(last, position);
     }
@@ -187,12 +188,18 @@ impl Bans {
         state.local_floor = number;
         state.log_floor = horizon;
         state.forgotten_at = Some(now);
-        // Our own that are on their way into the log stay in force. What the
-        // other log said of their places means nothing in this one.
-        state.bans.retain(|applied| applied.awaited.is_some());
-        for applied in &mut state.bans {
-            applied.log = None;
+        // Our own stay in force that are on their way into the log, or came
+        // into it after it was read: their entries are not applied again. What
+        // another log said of places means nothing in this one.
+        if state.applied.incarnation != position.incarnation {
+            for applied in &mut state.bans {
+                applied.log = None;
+            }
         }
+        state.bans.retain(|applied| {
+            applied.awaited.is_some() || applied.log.is_some_and(|log| log > position)
+        });
+        state.applied = position;
         // Published with the lock held: whoever sees it finds the floor.
         self.head.store(number, Ordering::Release);
         for entry in entries {
@@ -201,7 +208,6 @@ impl Bans {
                 state.confirm(last, entry.position);
             }
         }
-        state.applied = position;
     }
 
     /// Judges a response in memory, of which every ban up to `checked` was
@@ -349,6 +355,9 @@ impl Applied {
 
 impl State {
     fn confirm(&mut self, last: u64, position: LogPosition) {
+        if position.incarnation != self.applied.incarnation {
+            return;
+        }
         for applied in &mut self.bans {
             if applied.awaited.is_some_and(|number| number <= last) {
                 applied.awaited = None;

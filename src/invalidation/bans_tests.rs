@@ -323,3 +323,44 @@ fn what_a_ban_matches_settles_for_a_while() {
     bans.start_over(log(0), &[], log(0), at(9));
     assert!(bans.settles(&b, at(10), settle), "what was missed may be");
 }
+
+/// Found by the model: the log was read, then our ban was appended and
+/// confirmed, and only then what had been read was applied.
+#[test]
+fn starting_over_from_what_was_read_before_our_ban_does_not_forget_it() {
+    let bans = Bans::new(100);
+    bans.start_over(log(0), &[], log(0), NOW);
+    let own = bans.apply(&[ban("/a")], NOW);
+    bans.confirm(own, log(9));
+    bans.start_over(log(0), &[read("/b", 5)], log(5), NOW);
+    let at = |millis| Position {
+        local: 0,
+        log: log(millis),
+    };
+    let between = stored("/a", at(6));
+    assert_eq!(bans.judge_record(&between).verdict, Verdict::Banned);
+    assert_eq!(
+        bans.judge_record(&stored("/a", at(9))).verdict,
+        Verdict::Stands
+    );
+}
+
+#[test]
+fn a_ban_in_a_log_that_is_not_read_yet_counts_for_every_record() {
+    let bans = Bans::new(100);
+    bans.start_over(log(0), &[], log(5), NOW);
+    let own = bans.apply(&[ban("/a")], NOW);
+    let elsewhere = LogPosition {
+        incarnation: 0,
+        ..log(9)
+    };
+    bans.confirm(own, elsewhere);
+    let record = Position {
+        local: 0,
+        log: log(5),
+    };
+    assert_eq!(
+        bans.judge_record(&stored("/a", record)).verdict,
+        Verdict::Banned
+    );
+}

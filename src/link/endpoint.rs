@@ -235,6 +235,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_private_authority_is_trusted_where_it_is_named_and_nowhere_else() {
+        let _installed_before = rustls::crypto::ring::default_provider().install_default();
+        let (redis, ca_file) = TestRedis::on_tls();
+        let patient = Duration::from_secs(5);
+        let trusting = Endpoint::of(&redis.tls_config(Some(ca_file))).unwrap();
+        let mut connection = trusting.connect(patient).await.unwrap();
+        connection.ping().await.unwrap();
+        let distrusting = Endpoint::of(&redis.tls_config(None)).unwrap();
+        assert!(distrusting.connect(patient).await.is_err());
+    }
+
+    #[test]
+    fn a_file_without_certificates_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let empty = folder.path().join("empty.pem");
+        std::fs::write(&empty, "nothing").unwrap();
+        for path in [empty, folder.path().join("missing.pem")] {
+            let config = RedisConfig {
+                ca_file: Some(path.clone()),
+                ..TestRedis::reserve().config()
+            };
+            let error = Endpoint::of(&config).err().unwrap().to_string();
+            assert!(error.contains(path.to_str().unwrap()), "{error}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_server_that_does_not_speak_tls_is_an_error() {
         let redis = TestRedis::on_tcp();
         let url = redis.config().nodes[0]

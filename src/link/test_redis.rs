@@ -3,9 +3,11 @@
 use std::future::Future;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 
 use crate::config::{RedisConfig, Secret};
@@ -53,6 +55,54 @@ impl TestRedis {
         redis.port = Some(free_port());
         redis.start();
         redis
+    }
+
+    /// One that speaks TLS, with a certificate of an authority of its own; and
+    /// the file that names the authority.
+    pub(crate) fn on_tls() -> (Self, PathBuf) {
+        let mut redis = Self::reserve();
+        let mut authority = CertificateParams::default();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority =
+            CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec!["localhost".to_owned()])
+            .and_then(|server| server.signed_by(&key, &authority))
+            .unwrap();
+        let file = |name: &str, pem: String| {
+            let path = redis.directory.path().join(name);
+            std::fs::write(&path, pem).unwrap();
+            path
+        };
+        let ca_file = file("ca.pem", authority.pem());
+        let arguments = [
+            ("--tls-port", free_port().to_string()),
+            (
+                "--tls-cert-file",
+                file("cert.pem", certificate.pem()).display().to_string(),
+            ),
+            (
+                "--tls-key-file",
+                file("key.pem", key.serialize_pem()).display().to_string(),
+            ),
+            ("--tls-ca-cert-file", ca_file.display().to_string()),
+            ("--tls-auth-clients", "no".to_owned()),
+        ];
+        redis.arguments = arguments
+            .into_iter()
+            .flat_map(|(name, value)| [name.to_owned(), value])
+            .collect();
+        redis.start();
+        (redis, ca_file)
+    }
+
+    /// A configuration that leads to one that speaks TLS.
+    pub(crate) fn tls_config(&self, ca_file: Option<PathBuf>) -> RedisConfig {
+        let url = format!("rediss://localhost:{}", self.arguments[1]);
+        RedisConfig {
+            ca_file,
+            ..config_of(vec![Secret::new(url)])
+        }
     }
 
     fn cluster_node() -> Self {

@@ -30,6 +30,7 @@ use crate::semantics::storability::{Exchange, Refusal, Storability, Storable, ju
 use crate::semantics::stored::{Position, StoredHead, StoredResponse};
 use crate::semantics::update::{freshened, is_of_another};
 use crate::semantics::validation::strip_conditions;
+use crate::store::hold::{Asked, Hold};
 use crate::store::memory::{Departure, Entry};
 
 /// What those who follow a flight are told.
@@ -55,6 +56,17 @@ pub(super) enum Source {
     /// The origin failed with this status, and the stored response bridges it.
     OriginError(StatusCode),
 }
+
+/// What became of leaving a fetch to another instance.
+enum Collapsed {
+    /// It is ours, with a hold where there is one.
+    Ours(Option<Hold>),
+    /// Another has fetched it.
+    Found(Arc<Entry>),
+}
+
+/// Between two looks for what another instance fetches.
+const COLLAPSE_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 
 /// What the fetch's own client is told.
 #[derive(Debug)]
@@ -122,6 +134,12 @@ impl Fetch {
             }
             self.candidate = Some(entry);
         }
+        let _hold = match self.collapse(cacheable).await {
+            Collapsed::Ours(hold) => hold,
+            Collapsed::Found(entry) => {
+                return self.land(client, Landing::Reusable(entry, Source::Redis));
+            }
+        };
         if matches!(self.wanted, Wanted::Whole)
             && self.candidate.is_none()
             && let Some(beginning) = part::beginning(&self.shared, &ask, cacheable)
@@ -215,6 +233,39 @@ impl Fetch {
         let entry = Arc::new(Entry::promoted(response, checked.checked, softened));
         store.promote(&cacheable.cache, cacheable.key, Arc::clone(&entry));
         Some(entry)
+    }
+
+    /// Leaves the fetch of a cold key to one instance, where that is wanted:
+    /// waits for its record, or for being the one.
+    async fn collapse(&self, cacheable: &Cacheable) -> Collapsed {
+        let redis = self.shared.store.redis.as_ref();
+        let is_whole = matches!(self.wanted, Wanted::Whole);
+        let is_cold = is_whole && self.may_use_redis && self.candidate.is_none();
+        let Some(redis) = redis.filter(|redis| is_cold && redis.is_collapsing()) else {
+            return Collapsed::Ours(None);
+        };
+        let wait = self.ask.site.config.coalescing.wait_timeout;
+        let until = std::time::Instant::now() + wait;
+        while std::time::Instant::now() < until {
+            let hold = match redis.hold(&cacheable.key).await {
+                Asked::Ours(hold) => Some(hold),
+                Asked::Theirs => {
+                    tokio::time::sleep(COLLAPSE_PAUSE).await;
+                    None
+                }
+                Asked::Unavailable => break,
+            };
+            // The one who had the hold before may have just been done.
+            if let Some(entry) = self.look_in_redis(cacheable).await
+                && is_usable(&entry, &self.ask)
+            {
+                return Collapsed::Found(entry);
+            }
+            if hold.is_some() {
+                return Collapsed::Ours(hold);
+            }
+        }
+        Collapsed::Ours(None)
     }
 
     async fn receive(self, cacheable: &Cacheable, client: oneshot::Sender<First>, answer: Answer) {

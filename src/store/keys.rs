@@ -32,6 +32,11 @@ impl Keys {
         name
     }
 
+    /// Who fetches what is to be stored under a cache key.
+    pub(super) fn hold(&self, key: &CacheKey) -> String {
+        format!("{}:hold", self.base(key))
+    }
+
     /// The record of a response that varies.
     pub(super) fn variant(&self, key: &CacheKey, secondary: &SecondaryKey) -> String {
         let mut name = self.base(key);

@@ -7,6 +7,7 @@ use http::HeaderMap;
 use crate::semantics::key::CacheKey;
 use crate::semantics::stored::StoredResponse;
 
+pub mod hold;
 mod keys;
 pub mod memory;
 mod queue;

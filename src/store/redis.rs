@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use redis::RedisResult;
 use tokio::sync::Notify;
 
+use super::hold::{Asked, Hold};
 use super::keys::Keys;
 use super::queue::{Queue, Write};
 use super::record::{self, DecodeError, Record};
@@ -58,6 +59,8 @@ pub struct RedisStore {
     body_bytes_max: u64,
     keys: Keys,
     queue: Arc<Queue>,
+    stores: Arc<Link>,
+    is_collapsing: bool,
     sweep_wanted: Arc<Notify>,
     counters: Arc<RedisCounters>,
     _tasks: [Task; 2],
@@ -111,10 +114,12 @@ impl RedisStore {
                 Task::start(writer.run()),
                 Task::start(sweep_on_demand(
                     Arc::clone(&sweep_wanted),
-                    stores,
+                    Arc::clone(&stores),
                     keys.clone(),
                 )),
             ],
+            stores,
+            is_collapsing: config.collapse,
             keys,
             queue,
             sweep_wanted,
@@ -183,6 +188,32 @@ impl RedisStore {
         let ttl = ttl.min(TTL_MAX);
         self.queue
             .push(Write::new(key, response, ttl, Instant::now()));
+    }
+
+    /// Whether instances leave the fetch of a cold key to one of them.
+    #[must_use]
+    pub fn is_collapsing(&self) -> bool {
+        self.is_collapsing
+    }
+
+    /// Asks to be the one who fetches what is to be stored under `key`, within
+    /// `lookup_timeout`.
+    pub async fn hold(&self, key: &CacheKey) -> Asked {
+        let Some(mut connection) = self.lookups.current() else {
+            return Asked::Unavailable;
+        };
+        let name = self.keys.hold(key);
+        let taking = Hold::take(&mut connection, name, &self.stores, &self.queue);
+        match tokio::time::timeout(self.lookup_timeout, taking).await {
+            Ok(Ok(Some(hold))) => Asked::Ours(hold),
+            Ok(Ok(None)) => Asked::Theirs,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a hold was not taken");
+                self.lookups.report(&connection, &error);
+                Asked::Unavailable
+            }
+            Err(_) => Asked::Unavailable,
+        }
     }
 
     /// Waits until every store made so far was written or dropped.

@@ -7,6 +7,7 @@
 #[path = "../it/support/mod.rs"]
 mod support;
 
+mod cluster;
 mod faults;
 mod history;
 mod load;

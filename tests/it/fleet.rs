@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::support::origin::{self, Origin};
 use super::support::proxy::{self, Proxy};
 use super::support::redis;
-use super::support::{Hit, Miss, eventually, ok};
+use super::support::{Gate, Hit, Miss, eventually, ok};
 
 const STRICT: &str = "[coherence]\nmode = \"strict\"\nlease = \"500ms\"";
 
@@ -172,4 +172,55 @@ async fn what_was_just_invalidated_settles_before_it_is_stored() {
     proxy.get("/a").await.is("page").was(Miss);
     proxy.get("/b").await.was(Miss);
     proxy.get("/b").await.was(Hit);
+}
+
+#[tokio::test]
+async fn instances_that_collapse_fetch_a_cold_key_once() {
+    let redis = redis::start().await;
+    let gate = Gate::new();
+    let origin = origin::new()
+        .get("/x", ok("x").max_age(600).held_by(&gate))
+        .run()
+        .await;
+    let proxy = proxy::new(&origin)
+        .redis(&redis)
+        .redis_key("collapse = true");
+    let (left, right) = (proxy.clone().run().await, proxy.run().await);
+    left.reaches_redis().await;
+    right.reaches_redis().await;
+    let first = tokio::spawn(left.get("/x").into_future());
+    gate.reached_by(1).await;
+    let second = tokio::spawn(right.get("/x").into_future());
+    gate.open();
+    first.await.unwrap().is("x").was(Miss);
+    second.await.unwrap().is("x").was(Hit);
+    origin.was_asked("/x").times(1);
+}
+
+#[tokio::test]
+async fn a_holder_that_dies_is_replaced() {
+    let redis = redis::start().await;
+    let gate = Gate::new();
+    let origin = origin::new()
+        .get("/x", ok("x").max_age(600).held_by(&gate))
+        .run()
+        .await;
+    let proxy = proxy::new(&origin)
+        .redis(&redis)
+        .redis_key("collapse = true");
+    let (left, right) = (proxy.clone().run().await, proxy.run().await);
+    left.reaches_redis().await;
+    right.reaches_redis().await;
+    let first = left.get("/x").open();
+    let first = tokio::spawn(async move {
+        // The holder dies: there is no answer.
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(5), first).await;
+    });
+    gate.reached_by(1).await;
+    drop(left);
+    let second = tokio::spawn(right.get("/x").into_future());
+    gate.reached_by(2).await;
+    gate.open();
+    second.await.unwrap().is("x").was(Miss);
+    first.abort();
 }

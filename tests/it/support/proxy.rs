@@ -76,11 +76,21 @@ impl Builder {
     }
 
     /// Stores in this Redis as well, and waits for it no longer than this.
-    pub(crate) fn redis_within(mut self, redis: &Redis, lookup_timeout: &str) -> Self {
+    pub(crate) fn redis_within(self, redis: &Redis, lookup_timeout: &str) -> Self {
+        self.redis_at(&format!("\"{}\"", redis.url()), lookup_timeout)
+    }
+
+    /// Stores in the Redis at `url`, as TOML writes it: a list is a cluster.
+    pub(crate) fn redis_at(mut self, url: &str, lookup_timeout: &str) -> Self {
         self.redis = format!(
-            "[redis]\nurl = \"{}\"\nnamespace = \"test\"\nlookup_timeout = \"{lookup_timeout}\"\n",
-            redis.url()
+            "[redis]\nurl = {url}\nnamespace = \"test\"\nlookup_timeout = \"{lookup_timeout}\"\n"
         );
+        self
+    }
+
+    /// Adds a line to `[redis]`.
+    pub(crate) fn redis_key(mut self, line: &str) -> Self {
+        let _ = writeln!(self.redis, "{line}");
         self
     }
 

@@ -1,0 +1,581 @@
+//! What can happen, and what the rules make of it.
+
+use stateright::{Model, Property};
+
+/// Property: what an applied ban speaks of is not reused.
+pub(crate) const NOT_BANNED: &str = "nothing older than an applied ban is reused";
+/// Property: what an answered write replaced is not reused.
+pub(crate) const NOT_BEFORE: &str = "nothing before an answered write is reused";
+
+const INSTANCES: usize = 2;
+
+/// The rules that can be turned off, to see what they are for.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules {
+    /// A fetch reads its position before it asks the origin.
+    pub(crate) position_first: bool,
+    /// Who follows a log is not known before it has stood for a lease.
+    pub(crate) distrusts_young_logs: bool,
+    /// Without word from the log for a lease, nothing is reused.
+    pub(crate) leases: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            position_first: true,
+            distrusts_young_logs: true,
+            leases: true,
+        }
+    }
+}
+
+/// How much happens in a run.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct System {
+    pub(crate) writes: u8,
+    pub(crate) fetches: u8,
+    /// What goes wrong, once.
+    pub(crate) fault: Option<Fault>,
+    pub(crate) is_strict: bool,
+    pub(crate) rules: Rules,
+}
+
+/// What can go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Fault {
+    /// Redis forgets everything.
+    Flush,
+    /// The log forgets what is in it.
+    Trim,
+    /// An instance starts anew.
+    Crash,
+    /// The answer to an append is lost.
+    LostAppend,
+    /// The answer to a look at the log is lost.
+    LostLook,
+}
+
+/// How many times the clock has struck since something, as far as it matters:
+/// once is a lease.
+type Age = u8;
+const LEASE: Age = 1;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub(crate) struct State {
+    /// How many writes the origin has made: what it answers.
+    origin: u8,
+    /// The newest write whose client was answered.
+    answered: u8,
+    redis: Redis,
+    instances: [Instance; INSTANCES],
+    writes_left: u8,
+    fetches_left: u8,
+    fault_left: Option<Fault>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+struct Redis {
+    incarnation: u8,
+    /// Who wrote what; the place of an entry is its number, from one.
+    log: Vec<Entry>,
+    /// Entries up to here were trimmed.
+    horizon: u8,
+    /// How far those who follow the log say they have applied it.
+    roll: [Option<(u8, u8)>; INSTANCES],
+    record: Option<Record>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Entry {
+    writer: usize,
+    /// Which of its lives: one that starts anew has another name.
+    life: u8,
+    write: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Record {
+    version: u8,
+    incarnation: u8,
+    position: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+struct Instance {
+    life: u8,
+    /// Local number of the newest ban.
+    head: u8,
+    /// Responses with a local number below this are banned.
+    local_floor: u8,
+    /// The place in the log of the newest ban that the log has.
+    banned_at: u8,
+    /// The newest write of our own whose ban is not known to be in the log.
+    awaited: Option<u8>,
+    log_floor: u8,
+    applied: u8,
+    incarnation: Option<u8>,
+    /// The newest write of which a ban was put in force here.
+    told: u8,
+    memory: Option<Stored>,
+    fetch: Option<Fetch>,
+    look: Option<Look>,
+    /// Since the last word from the log; `None` before the first.
+    word: Option<Age>,
+    /// Since this log was first met.
+    known: Age,
+    write: Option<Write>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Stored {
+    version: u8,
+    local: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Fetch {
+    began: Option<Position>,
+    version: Option<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Position {
+    local: u8,
+    incarnation: Option<u8>,
+    log: u8,
+}
+
+/// An answer of Redis on its way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Look {
+    age: Age,
+    incarnation: u8,
+    horizon: u8,
+    log: Vec<Entry>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Write {
+    number: u8,
+    step: Step,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Step {
+    Made,
+    InForce,
+    /// In the log; the writer does not know yet.
+    Logged {
+        incarnation: u8,
+        at: u8,
+    },
+    Confirmed {
+        incarnation: u8,
+        at: u8,
+        age: Age,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    BeginFetch(usize),
+    OriginAnswers(usize),
+    Store(usize),
+    Promote(usize),
+    LookAtLog(usize),
+    Hear(usize),
+    LoseLook(usize),
+    Write(usize),
+    PutInForce(usize),
+    Append(usize),
+    AppendAgain(usize),
+    Confirm(usize),
+    Answer(usize),
+    Strike,
+    Flush,
+    Trim,
+    Crash(usize),
+}
+
+impl Instance {
+    fn position(&self) -> Position {
+        Position {
+            local: self.head,
+            incarnation: self.incarnation,
+            log: self.applied,
+        }
+    }
+
+    fn reuses_from_memory(&self) -> Option<u8> {
+        let stored = self.memory?;
+        (stored.local >= self.local_floor).then_some(stored.version)
+    }
+
+    fn reuses_from_redis(&self, redis: &Redis) -> Option<u8> {
+        let record = redis.record?;
+        let is_known =
+            Some(record.incarnation) == self.incarnation && record.position >= self.log_floor;
+        let is_banned = self.awaited.is_some() || self.banned_at > record.position;
+        (is_known && !is_banned).then_some(record.version)
+    }
+
+    /// What it could answer with, unless its lease says otherwise.
+    fn reuses(&self, redis: &Redis) -> impl Iterator<Item = u8> {
+        let memory = self.reuses_from_memory();
+        memory.into_iter().chain(self.reuses_from_redis(redis))
+    }
+
+    /// There is one key, so every ban is about it: the newest stands for all.
+    fn put_in_force(&mut self, write: u8) {
+        self.head += 1;
+        self.local_floor = self.head;
+        self.told = self.told.max(write);
+    }
+
+    fn confirm(&mut self, write: u8) {
+        self.awaited = self.awaited.filter(|awaited| *awaited > write);
+    }
+
+    fn hear(&mut self, own: usize, look: &Look) {
+        let end = look.log.len() as u8;
+        let is_same = self.incarnation == Some(look.incarnation);
+        if !is_same || self.applied < look.horizon {
+            if !is_same {
+                self.known = 0;
+            }
+            self.head += 1;
+            self.local_floor = self.head;
+            self.log_floor = look.horizon;
+            // One that came into the log after it was read stays.
+            if !is_same || self.banned_at <= end {
+                self.banned_at = 0;
+            }
+            self.applied = look.horizon;
+            self.incarnation = Some(look.incarnation);
+        }
+        for at in self.applied..end {
+            let entry = look.log[usize::from(at)];
+            if entry.writer == own && entry.life == self.life {
+                self.confirm(entry.write);
+            } else {
+                self.put_in_force(entry.write);
+            }
+            self.banned_at = self.banned_at.max(at + 1);
+        }
+        self.applied = end.max(self.applied);
+        self.word = Some(look.age);
+    }
+}
+
+impl System {
+    fn may_answer(&self, state: &State, who: usize, write: Write) -> bool {
+        let Step::Confirmed {
+            incarnation,
+            at,
+            age,
+        } = write.step
+        else {
+            return false;
+        };
+        if !self.is_strict || age >= LEASE {
+            return true;
+        }
+        let writer = &state.instances[who];
+        let is_complete = state.redis.incarnation == incarnation
+            && writer.incarnation == Some(incarnation)
+            && (writer.known >= LEASE || !self.rules.distrusts_young_logs);
+        let mut others = state.redis.roll.iter().enumerate();
+        is_complete
+            && others.all(|(other, ack)| {
+                other == who || ack.is_none_or(|(log, ack)| log == incarnation && ack >= at)
+            })
+    }
+
+    /// Whether a look at the log would change anything.
+    fn has_news(&self, state: &State, who: usize) -> bool {
+        let (instance, redis) = (&state.instances[who], &state.redis);
+        let is_behind = instance.incarnation != Some(redis.incarnation)
+            || usize::from(instance.applied) < redis.log.len();
+        let acked = instance.incarnation.map(|log| (log, instance.applied));
+        let is_leased = instance.word.is_some_and(|age| age < LEASE);
+        is_behind || (self.is_strict && (redis.roll[who] != acked || !is_leased))
+    }
+
+    fn step(&self, state: &mut State, action: Action) -> Option<()> {
+        let State {
+            redis, instances, ..
+        } = state;
+        match action {
+            Action::BeginFetch(who) => {
+                state.fetches_left -= 1;
+                let began = instances[who].position();
+                instances[who].fetch = Some(Fetch {
+                    began: self.rules.position_first.then_some(began),
+                    version: None,
+                });
+            }
+            Action::OriginAnswers(who) => {
+                instances[who].fetch.as_mut()?.version = Some(state.origin);
+            }
+            Action::Store(who) => {
+                let instance = &mut instances[who];
+                let fetch = instance.fetch.take()?;
+                let version = fetch.version?;
+                let began = fetch.began.unwrap_or(instance.position());
+                instance.memory = Some(Stored {
+                    version,
+                    local: began.local,
+                });
+                if let Some(incarnation) = began.incarnation {
+                    redis.record = Some(Record {
+                        version,
+                        incarnation,
+                        position: began.log,
+                    });
+                }
+            }
+            Action::Promote(who) => {
+                let instance = &mut instances[who];
+                instance.memory = Some(Stored {
+                    version: instance.reuses_from_redis(redis)?,
+                    local: instance.head,
+                });
+            }
+            Action::LookAtLog(who) => {
+                let instance = &mut instances[who];
+                let applied = instance.applied;
+                redis.roll[who] = Some((instance.incarnation.unwrap_or(u8::MAX), applied));
+                instance.look = Some(Look {
+                    age: 0,
+                    incarnation: redis.incarnation,
+                    horizon: redis.horizon,
+                    log: redis.log.clone(),
+                });
+            }
+            Action::Hear(who) => {
+                let look = instances[who].look.take()?;
+                instances[who].hear(who, &look);
+            }
+            Action::LoseLook(who) => {
+                state.fault_left = None;
+                instances[who].look = None;
+            }
+            Action::Write(who) => {
+                state.writes_left -= 1;
+                state.origin += 1;
+                instances[who].write = Some(Write {
+                    number: state.origin,
+                    step: Step::Made,
+                });
+            }
+            Action::PutInForce(who) => {
+                let number = instances[who].write?.number;
+                instances[who].put_in_force(number);
+                instances[who].awaited = Some(number);
+                instances[who].write.as_mut()?.step = Step::InForce;
+            }
+            Action::Append(who) | Action::AppendAgain(who) => {
+                let life = instances[who].life;
+                let write = instances[who].write.as_mut()?;
+                redis.log.push(Entry {
+                    writer: who,
+                    life,
+                    write: write.number,
+                });
+                if action == Action::Append(who) {
+                    write.step = Step::Logged {
+                        incarnation: redis.incarnation,
+                        at: redis.log.len() as u8,
+                    };
+                } else {
+                    // The answer is lost.
+                    state.fault_left = None;
+                }
+            }
+            Action::Confirm(who) => {
+                let instance = &mut instances[who];
+                let write = instance.write.as_mut()?;
+                let Step::Logged { incarnation, at } = write.step else {
+                    return None;
+                };
+                let number = write.number;
+                write.step = Step::Confirmed {
+                    incarnation,
+                    at,
+                    age: 0,
+                };
+                if instance.incarnation == Some(incarnation) {
+                    instance.confirm(number);
+                    instance.banned_at = instance.banned_at.max(at);
+                }
+            }
+            Action::Answer(who) => {
+                let write = instances[who].write.take()?;
+                state.answered = state.answered.max(write.number);
+            }
+            Action::Strike => instances.iter_mut().for_each(Instance::age),
+            Action::Flush => {
+                state.fault_left = None;
+                *redis = Redis {
+                    incarnation: redis.incarnation + 1,
+                    ..Redis::default()
+                };
+            }
+            Action::Trim => {
+                state.fault_left = None;
+                redis.horizon = redis.log.len() as u8;
+            }
+            Action::Crash(who) => {
+                state.fault_left = None;
+                instances[who] = Instance {
+                    life: instances[who].life + 1,
+                    ..Instance::default()
+                };
+            }
+        }
+        Some(())
+    }
+}
+
+impl Instance {
+    /// Local numbers are only compared: what is banned is 0, what stands is 1,
+    /// as the newest ban is.
+    fn renumber(&mut self) {
+        let floor = self.local_floor;
+        let renumber = |local: u8| u8::from(local >= floor);
+        self.memory = self.memory.filter(|stored| stored.local >= floor);
+        if let Some(stored) = &mut self.memory {
+            stored.local = 1;
+        }
+        if let Some(Fetch {
+            began: Some(began), ..
+        }) = &mut self.fetch
+        {
+            began.local = renumber(began.local);
+        }
+        (self.head, self.local_floor) = (1, 1);
+    }
+
+    fn age(&mut self) {
+        let next = |age: Age| (age + 1).min(LEASE);
+        self.word = self.word.map(next);
+        self.known = next(self.known);
+        if let Some(look) = &mut self.look {
+            look.age = next(look.age);
+        }
+        if let Some(Write {
+            step: Step::Confirmed { age, .. },
+            ..
+        }) = &mut self.write
+        {
+            *age = next(*age);
+        }
+    }
+}
+
+impl Model for System {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State {
+            writes_left: self.writes,
+            fetches_left: self.fetches,
+            fault_left: self.fault,
+            ..State::default()
+        }]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        for (who, instance) in state.instances.iter().enumerate() {
+            match instance.fetch {
+                None if state.fetches_left > 0 => actions.push(Action::BeginFetch(who)),
+                None => {}
+                Some(Fetch { version: None, .. }) => actions.push(Action::OriginAnswers(who)),
+                Some(_) => actions.push(Action::Store(who)),
+            }
+            if instance.reuses_from_redis(&state.redis).is_some() {
+                actions.push(Action::Promote(who));
+            }
+            if instance.look.is_some() {
+                actions.push(Action::Hear(who));
+                if state.fault_left == Some(Fault::LostLook) {
+                    actions.push(Action::LoseLook(who));
+                }
+            } else if self.has_news(state, who) {
+                actions.push(Action::LookAtLog(who));
+            }
+            match instance.write {
+                // Until somebody writes they are alike: let it be the first.
+                None if state.writes_left > 0 && (who == 0 || state.origin > 0) => {
+                    actions.push(Action::Write(who))
+                }
+                None => {}
+                Some(write) => match write.step {
+                    Step::Made => actions.push(Action::PutInForce(who)),
+                    Step::InForce => {
+                        actions.push(Action::Append(who));
+                        if state.fault_left == Some(Fault::LostAppend) {
+                            actions.push(Action::AppendAgain(who));
+                        }
+                    }
+                    Step::Logged { .. } => actions.push(Action::Confirm(who)),
+                    Step::Confirmed { .. } if self.may_answer(state, who, write) => {
+                        actions.push(Action::Answer(who));
+                    }
+                    Step::Confirmed { .. } => {}
+                },
+            }
+            if state.fault_left == Some(Fault::Crash) {
+                actions.push(Action::Crash(who));
+            }
+        }
+        if self.is_strict {
+            actions.push(Action::Strike);
+        }
+        match state.fault_left {
+            Some(Fault::Flush) => actions.push(Action::Flush),
+            Some(Fault::Trim) => actions.push(Action::Trim),
+            _ => {}
+        }
+    }
+
+    fn next_state(&self, state: &State, action: Action) -> Option<State> {
+        let mut next = state.clone();
+        self.step(&mut next, action)?;
+        next.instances.iter_mut().for_each(Instance::renumber);
+        Some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        let mut properties = vec![
+            Property::always(NOT_BANNED, |_, state: &State| {
+                let mut instances = state.instances.iter();
+                instances.all(|instance| {
+                    let mut reused = instance.reuses(&state.redis);
+                    reused.all(|version| version >= instance.told)
+                })
+            }),
+            Property::sometimes("a record of another is reused", |_, state: &State| {
+                let is_from_other = |instance: &Instance| {
+                    instance.memory.is_none() && instance.reuses_from_redis(&state.redis).is_some()
+                };
+                state.instances.iter().any(is_from_other)
+            }),
+            Property::sometimes("a write is answered", |_, state: &State| state.answered > 0),
+        ];
+        if self.is_strict {
+            properties.push(Property::always(NOT_BEFORE, |system: &Self, state| {
+                let mut instances = state.instances.iter();
+                instances.all(|instance| {
+                    let is_leased = instance.word.is_some_and(|age| age < LEASE);
+                    let is_silent = system.rules.leases && !is_leased;
+                    let mut reused = instance.reuses(&state.redis);
+                    is_silent || reused.all(|version| version >= state.answered)
+                })
+            }));
+        }
+        properties
+    }
+}
