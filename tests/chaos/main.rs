@@ -8,6 +8,7 @@
 mod support;
 
 mod cluster;
+mod cost;
 mod faults;
 mod history;
 mod load;
