@@ -15,7 +15,7 @@
 //! | 3 | `config` | what `proxy.toml` means |
 //! | 2 | `semantics` | RFC 9110 and RFC 9111, pure |
 //! | 1 | `message`, `pattern` | bodies and fields; path patterns |
-//! | 0 | `percent`, `clock`, `drain` | escapes; time; the orderly end |
+//! | 0 | `percent`, `clock`, `drain`, `gate` | escapes; time; the orderly end; the bound on what is under way |
 
 pub mod admin;
 pub mod app;
@@ -25,6 +25,7 @@ pub mod config;
 pub mod demo;
 pub mod drain;
 pub mod fleet;
+pub mod gate;
 pub mod invalidation;
 pub mod link;
 pub mod message;

@@ -9,6 +9,8 @@ use super::shapes::{CacheDocument, CacheFigures, RedisDocument};
 const REQUESTS_MIN: u64 = 100;
 /// Below it a hit rate is called low.
 const LOW_HIT_RATE_PERCENT: f64 = 50.0;
+/// More misses than this that found what had been stored are worth a word.
+const UNCHANGED_PERCENT: f64 = 20.0;
 /// Above it memory is called full.
 const FULL_PERCENT: f64 = 90.0;
 
@@ -27,6 +29,21 @@ pub(super) fn of_route(cache: &CacheFigures) -> Vec<String> {
                 .to_owned(),
         );
         return advice;
+    }
+    let unchanged = super::shapes::percent(cache.unchanged, cache.misses, 0.0);
+    if unchanged > UNCHANGED_PERCENT {
+        advice.push(format!(
+            "{unchanged:.0} % of its misses are expiries of unchanged bodies; a longer `ttl` or \
+             an `ETag` would save them"
+        ));
+    }
+    if let Some((reason, count)) = cache.refusals.iter().max_by_key(|(_, count)| **count)
+        && count * 5 > cache.misses
+        && let Some(what_to_do) = of_refusal(reason)
+    {
+        advice.push(format!(
+            "{count} responses were not stored because of `{reason}`: {what_to_do}"
+        ));
     }
     if cache.evictions * 5 > cache.sets {
         let bound = if cache.max_size > 0 {
@@ -60,6 +77,26 @@ pub(super) fn of_route(cache: &CacheFigures) -> Vec<String> {
         );
     }
     advice
+}
+
+/// What an operator can do about a reason for not storing; `None` where the
+/// application is right to say so.
+fn of_refusal(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "set-cookie" => {
+            "`ignore_headers = [\"set-cookie\"]` of the route, where the cookie means nothing here"
+        }
+        "no-store" | "private" | "request-no-store" => {
+            "`ignore_headers = [\"cache-control\"]` of the route, where it says so by default"
+        }
+        "authorization" => "`key.headers = [\"Authorization\"]` of the route stores one for each",
+        "no-freshness" => "give the route a `ttl`",
+        "vary-any" => "`ignore_headers = [\"vary\"]` of the route, where its responses are alike",
+        "status" => "`errors = \"origin\"` of the route stores what the origin gives a lifetime",
+        "too-large" => "raise `memory.body_bytes_max`",
+        "no-room" => "raise `memory.filling_bytes_max`",
+        _ => return None,
+    })
 }
 
 /// For the whole.
@@ -126,6 +163,13 @@ mod tests {
             expirations: 0,
             invalidations: 0,
             total_requests,
+            evictions_early: 0,
+            unchanged: 0,
+            hit_bytes: 0,
+            body_bytes: 0,
+            byte_hit_rate_percent: 0.0,
+            saved_seconds: 0.0,
+            refusals: Default::default(),
         }
     }
 
@@ -153,6 +197,14 @@ mod tests {
             invalidations: 190,
             ..cache(10, 200)
         };
+        let unchanged = CacheFigures {
+            unchanged: 40,
+            ..cache(100, 100)
+        };
+        let refused = CacheFigures {
+            refusals: [("set-cookie", 60)].into(),
+            ..cache(100, 100)
+        };
         let never = CacheFigures {
             sets: 0,
             size: 0,
@@ -161,6 +213,8 @@ mod tests {
         for (figures, option) in [
             (evicted, "entries_max"),
             (expired, "ttl"),
+            (unchanged, "ETag"),
+            (refused, "ignore_headers"),
             (invalidated, "invalidations"),
             (never, "Cache-Status"),
             (cache(10, 200), "routes.key"),

@@ -4,7 +4,8 @@
 //! (the configuration refuses anything else), so anyone on this machine; but
 //! not a web page in a browser on this machine, which can send requests here
 //! and, by rebinding its name to 127.0.0.1, read the answers. Such requests
-//! carry an `Origin` or a `Host` that is a name.
+//! carry the `Origin` of another place or a `Host` that is a name. The
+//! dashboard's carry an `Origin` that is their `Host`, and that an address.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -16,11 +17,16 @@ use http::header::{AUTHORIZATION, CACHE_CONTROL, HOST, ORIGIN, X_CONTENT_TYPE_OP
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 use super::control::Control;
+use super::dashboard;
 use super::problem::Problem;
 use crate::config::Secret;
 
 /// Paths that anyone may ask: orchestrators have no token.
 pub(super) const OPEN: [&str; 2] = ["/livez", "/readyz"];
+
+/// The page that asks for the token; refused, it is shown all the same. It
+/// holds no figures.
+pub(super) const DASHBOARD: &str = "/";
 
 /// Decides who may ask.
 #[derive(Clone)]
@@ -74,16 +80,23 @@ fn has_token(token: &blake3::Hash, fields: &HeaderMap) -> Result<(), Problem> {
 
 fn is_no_web_page(uri: &Uri, fields: &HeaderMap) -> Result<(), Problem> {
     let refused = |detail: String| Err(Problem::new(StatusCode::FORBIDDEN, detail));
-    if fields.contains_key(ORIGIN) {
-        return refused(
-            "a web page may not change anything here while no admin token is configured".to_owned(),
-        );
-    }
     // RFC 9112 §3.2.2: the authority of an absolute target goes before Host.
     let host = match uri.authority() {
         Some(authority) => Some(authority.as_str().as_bytes()),
         None => fields.get(HOST).map(HeaderValue::as_bytes),
     };
+    // The dashboard's own requests come from where they go to; by which name,
+    // is looked at below.
+    let is_our_page = |origin: &HeaderValue| {
+        let origin = origin.as_bytes().strip_prefix(b"http://");
+        origin.is_some() && origin == host
+    };
+    let mut origins = fields.get_all(ORIGIN).iter();
+    if !origins.all(is_our_page) {
+        return refused(
+            "a web page may not change anything here while no admin token is configured".to_owned(),
+        );
+    }
     match host {
         Some(host) if !is_local_or_address(host) => refused(format!(
             "`{}` is neither an address nor localhost; configure an admin token to use a name",
@@ -118,8 +131,10 @@ pub(super) async fn check(
     let admitted = control
         .guard
         .admits(request.method(), request.uri(), request.headers());
+    let is_dashboard = request.uri().path() == DASHBOARD && request.method() == Method::GET;
     let mut response = match admitted {
         Ok(()) => next.run(request).await,
+        Err(problem) if is_dashboard => problem.challenging(dashboard::answer(problem.status())),
         Err(problem) => problem.into_response(),
     };
     let fields = response.headers_mut();

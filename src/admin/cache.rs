@@ -10,11 +10,12 @@ use super::control::Control;
 use super::operations::InvalidateRequest;
 use super::parameters::{InvalidateQuery, Parameters, TierQuery};
 use super::problem::Problem;
-use super::rfc3339;
 use super::shapes::{
     CacheDocument, CacheFigures, CacheSummary, ClearedDocument, InvalidatedDocument,
-    QueuesDocument, RedisDocument, RequestQueue, ResetDocument, WriteBehindQueue, percent,
+    QueuesDocument, RedisDocument, RequestQueue, ResetDocument, WriteBehindQueue, percent, rounded,
 };
+use crate::gate::GateFigures;
+use crate::telemetry::{milliseconds, rfc3339};
 
 /// `GET /cache/stats`
 pub(super) async fn stats(State(control): State<Arc<Control>>) -> Json<CacheDocument> {
@@ -30,6 +31,10 @@ pub(super) fn document(control: &Control) -> CacheDocument {
         total_misses: 0,
         total_requests: 0,
         overall_hit_rate_percent: 0.0,
+        byte_hit_rate_percent: 0.0,
+        hit_bytes: 0,
+        body_bytes: 0,
+        saved_seconds: 0.0,
         size: 0,
         bytes: 0,
         max_bytes: bounds.memory_bytes_max,
@@ -54,6 +59,10 @@ pub(super) fn document(control: &Control) -> CacheDocument {
         summary.total_misses += counts.misses;
         summary.size += size;
         summary.bytes += bytes;
+        summary.hit_bytes += counts.hit_bytes;
+        summary.body_bytes += counts.body_bytes;
+        summary.saved_seconds += counts.saved.as_secs_f64();
+        let refusals = telemetry.as_ref().map(|route| route.refusals());
         caches.insert(
             route.name.to_string(),
             CacheFigures {
@@ -69,11 +78,20 @@ pub(super) fn document(control: &Control) -> CacheDocument {
                 expirations: counts.expirations,
                 invalidations: counts.invalidations,
                 total_requests,
+                evictions_early: counts.evictions_early,
+                unchanged: counts.unchanged,
+                hit_bytes: counts.hit_bytes,
+                body_bytes: counts.body_bytes,
+                byte_hit_rate_percent: percent(counts.hit_bytes, counts.body_bytes, 0.0),
+                saved_seconds: rounded(counts.saved.as_secs_f64()),
+                refusals: refusals.into_iter().flatten().collect(),
             },
         );
     }
     summary.total_requests = summary.total_hits + summary.total_misses;
     summary.overall_hit_rate_percent = percent(summary.total_hits, summary.total_requests, 0.0);
+    summary.byte_hit_rate_percent = percent(summary.hit_bytes, summary.body_bytes, 0.0);
+    summary.saved_seconds = rounded(summary.saved_seconds);
     CacheDocument {
         timestamp: rfc3339::text(control.telemetry.now()),
         caches,
@@ -173,10 +191,8 @@ pub(super) fn queues_document(control: &Control) -> QueuesDocument {
     let bounds = control.operations.bounds();
     let counters = control.telemetry.redis();
     QueuesDocument {
-        requests: RequestQueue {
-            in_flight: control.telemetry.in_flight(),
-            in_flight_max: bounds.connections_max,
-        },
+        requests: queue(&control.telemetry.requests().figures()),
+        upstream: queue(&control.telemetry.upstream().exchanges.figures()),
         write_behind: bounds.redis.map(|bounds| WriteBehindQueue {
             length: counters.queue_length.get(),
             length_max: bounds.queue_max,
@@ -184,5 +200,18 @@ pub(super) fn queues_document(control: &Control) -> QueuesDocument {
             bytes_max: bounds.queue_bytes_max,
             dropped: control.telemetry.redis_counts().stores_dropped,
         }),
+    }
+}
+
+fn queue(figures: &GateFigures) -> RequestQueue {
+    RequestQueue {
+        in_flight: figures.taken,
+        in_flight_max: figures.bounds.permits_max,
+        waiting: figures.waiting,
+        waiting_max: figures.bounds.queue_max,
+        timeout_ms: rounded(milliseconds(figures.bounds.queue_timeout)),
+        queued: figures.queued,
+        refused_full: figures.refused_full,
+        refused_late: figures.refused_late,
     }
 }

@@ -12,8 +12,8 @@ use utoipa::ToSchema;
 use super::control::Control;
 use super::operations::{FleetFigures, OperationError};
 use super::problem::Problem;
-use super::rfc3339;
 use crate::clock::Timestamp;
+use crate::telemetry::rfc3339;
 
 /// The instances of the namespace.
 #[derive(Debug, Serialize, ToSchema)]

@@ -16,6 +16,7 @@ mod advice;
 mod auth;
 mod cache;
 mod control;
+mod dashboard;
 mod fleet;
 mod openapi;
 mod operations;
@@ -23,12 +24,13 @@ mod parameters;
 mod performance;
 mod probes;
 mod problem;
-mod rfc3339;
 mod serve;
 mod shapes;
 mod table;
 #[cfg(test)]
 mod tests;
+mod watch;
+mod watch_shapes;
 
 pub use self::auth::Guard;
 pub use self::control::Control;

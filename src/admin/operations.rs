@@ -7,7 +7,9 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use http::Uri;
 
+use crate::config::HealthConfig;
 use crate::pattern::Pattern;
+use crate::telemetry::health::Followed;
 
 /// The running proxy, as operators command it.
 pub trait Operations: Send + Sync {
@@ -28,6 +30,12 @@ pub trait Operations: Send + Sync {
 
     /// Which instances there are.
     fn fleet(&self) -> BoxFuture<'_, Result<FleetFigures, OperationError>>;
+
+    /// The thresholds of `/health` in force.
+    fn health(&self) -> HealthConfig;
+
+    /// What is known of the log and the fleet; `None` without Redis.
+    fn followed(&self) -> Option<Followed>;
 
     /// Whether it listens, is not draining, and its configuration is loaded.
     fn is_ready(&self) -> bool;
@@ -125,8 +133,6 @@ pub struct RouteFigures {
 pub struct Bounds {
     /// `memory.bytes_max`.
     pub memory_bytes_max: u64,
-    /// `limits.connections_max`.
-    pub connections_max: u64,
     /// `[redis]`; `None` where the table is left out.
     pub redis: Option<RedisBounds>,
 }

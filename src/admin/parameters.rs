@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::operations::{InvalidateRequest, RouteFigures, Scope, Tier};
 use super::problem::Problem;
+use crate::config::units::parse_duration;
 use crate::pattern::Pattern;
 
 /// Longest wait for the fleet that may be asked for.
@@ -20,6 +21,10 @@ pub(super) const WAIT_MAX: Duration = Duration::from_secs(60);
 const LIMIT_MAX: usize = 1_000;
 /// Length of a list where none is asked for.
 const LIMIT_DEFAULT: usize = 10;
+/// What the history holds; also the window where none is asked for.
+const WINDOW_MAX: Duration = Duration::from_secs(86_400);
+/// One step of the history.
+const WINDOW_MIN: Duration = Duration::from_secs(60);
 /// Bytes of a tag.
 const TAG_BYTES_MAX: usize = 256;
 
@@ -55,6 +60,29 @@ impl LimitQuery {
             .ok_or_else(|| {
                 Problem::bad(format!(
                     "limit is `{written}`; expected a whole number from 1 to {LIMIT_MAX}"
+                ))
+            })
+    }
+}
+
+/// `?window=`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WindowQuery {
+    window: Option<String>,
+}
+
+impl WindowQuery {
+    pub(super) fn window(&self) -> Result<Duration, Problem> {
+        let Some(written) = &self.window else {
+            return Ok(WINDOW_MAX);
+        };
+        let window = parse_duration(written).ok();
+        window
+            .filter(|window| (WINDOW_MIN..=WINDOW_MAX).contains(window))
+            .ok_or_else(|| {
+                Problem::bad(format!(
+                    "window is `{written}`; expected a duration from 1m to 24h"
                 ))
             })
     }
@@ -155,7 +183,7 @@ fn boolean(written: &str) -> Result<bool, Problem> {
 }
 
 fn wait(written: &str) -> Result<Duration, Problem> {
-    let wait = crate::config::units::parse_duration(written)
+    let wait = parse_duration(written)
         .map_err(|error| Problem::bad(format!("wait is `{written}`: {error}")))?;
     if wait > WAIT_MAX {
         return Err(Problem::bad(format!(

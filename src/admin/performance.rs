@@ -9,19 +9,20 @@ use axum::extract::{Path, State};
 use http::Method;
 
 use super::control::Control;
-use super::parameters::{LimitQuery, Parameters};
+use super::parameters::{LimitQuery, Parameters, WindowQuery};
 use super::problem::Problem;
 use super::shapes::{
-    CacheAdvice, CachePerformanceDocument, CacheSplit, EndpointDocument, PerformanceDocument,
-    ProcessDocument, ResetDocument, StatsDocument, SystemDocument, UpstreamDocument,
-    UpstreamOfEndpoint, percent, rounded,
+    CacheAdvice, CachePerformanceDocument, CacheSplit, CgroupDocument, ConnectionsDocument,
+    EndpointDocument, PerformanceDocument, ProcessDocument, ResetDocument, StatsDocument,
+    SystemDocument, UpstreamDocument, UpstreamOfEndpoint, WarmDocument, percent, rounded,
 };
-use super::{advice, cache, rfc3339};
+use super::{advice, cache, watch};
 use crate::semantics::outcome::CacheResult;
+use crate::telemetry::cgroup::CgroupFigures;
 use crate::telemetry::endpoints::{EndpointFigures, OTHER};
 use crate::telemetry::labels::MethodLabel;
 use crate::telemetry::process::ProcessFigures;
-use crate::telemetry::{milliseconds, template};
+use crate::telemetry::{milliseconds, rfc3339, template};
 
 /// `GET /performance`
 pub(super) async fn endpoints(State(control): State<Arc<Control>>) -> Json<Vec<EndpointDocument>> {
@@ -144,11 +145,18 @@ fn system_document(control: &Control) -> SystemDocument {
                 virtual_memory_bytes: process.virtual_bytes,
                 cpu_seconds: rounded(process.cpu_seconds),
                 cpu_percent: rounded(process.cpu_seconds * 100.0 / lived_seconds),
+                cpu_percent_now: rounded(telemetry.cpu_percent_now()),
                 threads: process.threads,
                 open_files: process.open_files,
                 open_files_max: process.open_files_max,
             }
         }),
+        cgroup: CgroupFigures::read().map(|cgroup| CgroupDocument {
+            memory_bytes_max: cgroup.memory_bytes_max,
+            memory_bytes: cgroup.memory_bytes,
+            cpu_cores_max: cgroup.cpu_cores_max,
+        }),
+        version: env!("CARGO_PKG_VERSION"),
     }
 }
 
@@ -187,8 +195,17 @@ pub(super) async fn upstream(State(control): State<Arc<Control>>) -> Json<Upstre
 }
 
 fn upstream_document(control: &Control) -> UpstreamDocument {
-    let latency = control.telemetry.upstream().figures();
+    let upstream = control.telemetry.upstream();
+    let latency = upstream.latencies.figures();
     UpstreamDocument {
+        connections: ConnectionsDocument {
+            open: upstream.open.get(),
+            idle: upstream.idle(),
+            opened: upstream.opened.get(),
+        },
+        errors: upstream.errors.counts().into_iter().collect(),
+        failures_in_a_row: upstream.failures_in_a_row(),
+        body_bytes: upstream.body_bytes.get(),
         count: latency.count,
         avg_ms: rounded(milliseconds(latency.avg)),
         min_ms: rounded(milliseconds(latency.min)),
@@ -209,8 +226,11 @@ pub(super) async fn reset(State(control): State<Arc<Control>>) -> Json<ResetDocu
 }
 
 /// `GET /stats`
-pub(super) async fn stats(State(control): State<Arc<Control>>) -> Json<StatsDocument> {
-    Json(StatsDocument {
+pub(super) async fn stats(
+    State(control): State<Arc<Control>>,
+) -> Result<Json<StatsDocument>, Problem> {
+    let warmth = control.telemetry.warmth().figures();
+    Ok(Json(StatsDocument {
         timestamp: rfc3339::text(control.telemetry.now()),
         cache: cache::document(&control),
         performance: PerformanceDocument {
@@ -218,7 +238,15 @@ pub(super) async fn stats(State(control): State<Arc<Control>>) -> Json<StatsDocu
             system: system_document(&control),
             cache: cache_document(&control),
             upstream: upstream_document(&control),
+            summary: watch::summary_document(&control, WindowQuery::default())?,
         },
         queues: cache::queues_document(&control),
-    })
+        health: watch::health_document(&control),
+        warm: WarmDocument {
+            total: warmth.total,
+            warmed: warmth.warmed,
+            failed: warmth.failed,
+            is_awaited: warmth.is_awaited,
+        },
+    }))
 }

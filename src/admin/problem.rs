@@ -27,6 +27,21 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// A response to a refusal of this status, with the challenge that belongs
+    /// to it.
+    pub(super) fn challenging(&self, mut response: Response) -> Response {
+        if self.status == StatusCode::UNAUTHORIZED {
+            // RFC 6750 §3; RFC 9110 §11.6.1 requires the field with every 401.
+            let challenge = HeaderValue::from_static("Bearer realm=\"pannier\"");
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+
     /// What the request names is not there.
     pub(super) fn missing(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, detail)
@@ -57,12 +72,7 @@ impl IntoResponse for Problem {
             CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        if self.status == StatusCode::UNAUTHORIZED {
-            // RFC 6750 §3; RFC 9110 §11.6.1 requires the field with every 401.
-            let challenge = HeaderValue::from_static("Bearer realm=\"pannier\"");
-            fields.insert(WWW_AUTHENTICATE, challenge);
-        }
-        response
+        self.challenging(response)
     }
 }
 

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::watch_shapes::{HealthDocument, SummaryDocument};
+
 /// What the caches hold and did since the last reset.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct CacheDocument {
@@ -45,6 +47,19 @@ pub(super) struct CacheFigures {
     pub(super) invalidations: u64,
     /// Hits and misses.
     pub(super) total_requests: u64,
+    /// Evicted before 70 % of the lifetime was over.
+    pub(super) evictions_early: u64,
+    /// Fetched anew and found to be what was stored.
+    pub(super) unchanged: u64,
+    /// Bytes of bodies answered from the store.
+    pub(super) hit_bytes: u64,
+    /// Bytes of all bodies answered, as far as known.
+    pub(super) body_bytes: u64,
+    pub(super) byte_hit_rate_percent: f64,
+    /// What fetching had cost what the store answered.
+    pub(super) saved_seconds: f64,
+    /// Why responses were not stored, and how often.
+    pub(super) refusals: BTreeMap<&'static str, u64>,
 }
 
 /// All caches together.
@@ -54,6 +69,13 @@ pub(super) struct CacheSummary {
     pub(super) total_misses: u64,
     pub(super) total_requests: u64,
     pub(super) overall_hit_rate_percent: f64,
+    pub(super) byte_hit_rate_percent: f64,
+    /// Bytes of bodies answered from the store.
+    pub(super) hit_bytes: u64,
+    /// Bytes of all bodies answered, as far as known.
+    pub(super) body_bytes: u64,
+    /// What fetching had cost what the store answered.
+    pub(super) saved_seconds: f64,
     /// Responses stored in memory.
     pub(super) size: u64,
     /// Bytes they take.
@@ -187,6 +209,20 @@ pub(super) struct SystemDocument {
     pub(super) in_flight: u64,
     /// Null where the system does not tell.
     pub(super) process: Option<ProcessDocument>,
+    /// The limits of the container; null where there is none to be seen.
+    pub(super) cgroup: Option<CgroupDocument>,
+    pub(super) version: &'static str,
+}
+
+/// What a container allows.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CgroupDocument {
+    /// Null where there is no limit.
+    pub(super) memory_bytes_max: Option<u64>,
+    /// Page cache included.
+    pub(super) memory_bytes: Option<u64>,
+    /// In cores; null where there is no limit.
+    pub(super) cpu_cores_max: Option<f64>,
 }
 
 /// What the operating system says of the process.
@@ -199,6 +235,8 @@ pub(super) struct ProcessDocument {
     pub(super) cpu_seconds: f64,
     /// Of one core, on average since the start.
     pub(super) cpu_percent: f64,
+    /// Of one core, in the minute under way.
+    pub(super) cpu_percent_now: f64,
     pub(super) threads: u64,
     pub(super) open_files: u64,
     /// Null where there is no limit.
@@ -225,9 +263,17 @@ pub(super) struct CacheAdvice {
     pub(super) recommendations: Vec<String>,
 }
 
-/// The origin's latency over all endpoints, since the last reset.
+/// Connections to the origin, errors on the way, and its latency over all
+/// endpoints since the last reset.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct UpstreamDocument {
+    pub(super) connections: ConnectionsDocument,
+    /// Exchanges that failed since the start, by kind.
+    pub(super) errors: BTreeMap<&'static str, u64>,
+    /// Exchanges that failed since the origin last answered.
+    pub(super) failures_in_a_row: u64,
+    /// Bytes of response bodies received since the start.
+    pub(super) body_bytes: u64,
     /// Requests the origin saw.
     pub(super) count: u64,
     pub(super) avg_ms: f64,
@@ -238,20 +284,43 @@ pub(super) struct UpstreamDocument {
     pub(super) p99_ms: f64,
 }
 
+/// Connections to the origin.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ConnectionsDocument {
+    pub(super) open: u64,
+    /// Open and without an exchange.
+    pub(super) idle: u64,
+    /// Made since the start.
+    pub(super) opened: u64,
+}
+
 /// What is in flight or waits, and how much may.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct QueuesDocument {
     pub(super) requests: RequestQueue,
+    /// Exchanges with the origin.
+    pub(super) upstream: RequestQueue,
     /// Null without `[redis]`.
     pub(super) write_behind: Option<WriteBehindQueue>,
 }
 
-/// Requests being answered.
+/// What is under way, what waits, and how much of both may.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RequestQueue {
     pub(super) in_flight: u64,
-    /// `limits.connections_max`: a connection has one request at a time.
+    /// `limits.inflight_max`, or `limits.upstream_inflight_max`.
     pub(super) in_flight_max: u64,
+    pub(super) waiting: u64,
+    /// `limits.queue_max`
+    pub(super) waiting_max: u64,
+    /// `limits.queue_timeout`
+    pub(super) timeout_ms: f64,
+    /// Had to wait, since the start.
+    pub(super) queued: u64,
+    /// Answered `503` because the queue was full, since the start.
+    pub(super) refused_full: u64,
+    /// Answered `503` because the wait was too long, since the start.
+    pub(super) refused_late: u64,
 }
 
 /// Records on their way to Redis.
@@ -275,6 +344,21 @@ pub(super) struct StatsDocument {
     pub(super) cache: CacheDocument,
     pub(super) performance: PerformanceDocument,
     pub(super) queues: QueuesDocument,
+    pub(super) health: HealthDocument,
+    pub(super) warm: WarmDocument,
+}
+
+/// How far warming has come.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct WarmDocument {
+    /// URLs that `[[warm]]` names.
+    pub(super) total: u64,
+    /// Fetched.
+    pub(super) warmed: u64,
+    /// Could not be fetched.
+    pub(super) failed: u64,
+    /// `/readyz` waits for the rest.
+    pub(super) is_awaited: bool,
 }
 
 /// Everything below `/performance`.
@@ -284,6 +368,8 @@ pub(super) struct PerformanceDocument {
     pub(super) system: SystemDocument,
     pub(super) cache: CachePerformanceDocument,
     pub(super) upstream: UpstreamDocument,
+    /// The last 24 hours.
+    pub(super) summary: SummaryDocument,
 }
 
 /// Three decimals are enough for people, and short in JSON.

@@ -15,7 +15,8 @@ use super::shapes::{
     InvalidatedDocument, QueuesDocument, ResetDocument, StatsDocument, SystemDocument,
     UpstreamDocument,
 };
-use super::{auth, cache, openapi, performance, probes};
+use super::watch_shapes::{HealthDocument, HistoryDocument, SummaryDocument, TopKeysDocument};
+use super::{auth, cache, dashboard, openapi, performance, probes, watch};
 
 /// One path.
 pub(super) struct AdminRoute {
@@ -105,6 +106,7 @@ const WAIT: Parameter = query(
     "wait",
     "How long to wait for the fleet to acknowledge: 250ms, 1s; at most 60s.",
 );
+const WINDOW: Parameter = query("window", "How far back: 1m to 24h; 24h where left out.");
 const LIMIT: Parameter = query("limit", "How many: 1 to 1000; 10 where left out.");
 
 /// All paths, in the order people look for them.
@@ -153,10 +155,34 @@ fn probe_routes() -> Vec<AdminRoute> {
         AdminRoute {
             path: "/stats",
             verb: Verb::Get,
-            summary: "Caches, performance and queues in one document.",
+            summary: "Caches, performance, queues, health and warming in one document.",
             parameters: &[],
             answer: Answer::Document(shape::<StatsDocument>()),
             handler: get(performance::stats),
+        },
+        AdminRoute {
+            path: "/",
+            verb: Verb::Get,
+            summary: "The dashboard. Without the token 401, and the page that asks for it.",
+            parameters: &[],
+            answer: Answer::Text("text/html"),
+            handler: get(dashboard::page),
+        },
+        AdminRoute {
+            path: "/health",
+            verb: Verb::Get,
+            summary: "How it does: a word, a score, and what they are made of.",
+            parameters: &[],
+            answer: Answer::Document(shape::<HealthDocument>()),
+            handler: get(watch::health),
+        },
+        AdminRoute {
+            path: "/history",
+            verb: Verb::Get,
+            summary: "What happened, minute by minute, for a day at most.",
+            parameters: &[WINDOW],
+            answer: Answer::Document(shape::<HistoryDocument>()),
+            handler: get(watch::history),
         },
         AdminRoute {
             path: "/queues",
@@ -178,6 +204,14 @@ fn cache_routes() -> Vec<AdminRoute> {
             parameters: &[],
             answer: Answer::Document(shape::<CacheDocument>()),
             handler: get(cache::stats),
+        },
+        AdminRoute {
+            path: "/cache/top-keys",
+            verb: Verb::Get,
+            summary: "The keys that the store answers most, by hits and by bytes.",
+            parameters: &[LIMIT],
+            answer: Answer::Document(shape::<TopKeysDocument>()),
+            handler: get(watch::top_keys),
         },
         AdminRoute {
             path: "/cache/invalidate",
@@ -320,9 +354,17 @@ fn performance_routes() -> Vec<AdminRoute> {
             handler: get(performance::cache_rates),
         },
         AdminRoute {
+            path: "/performance/summary",
+            verb: Verb::Get,
+            summary: "A window's totals and its hours.",
+            parameters: &[WINDOW],
+            answer: Answer::Document(shape::<SummaryDocument>()),
+            handler: get(watch::summary),
+        },
+        AdminRoute {
             path: "/performance/upstream",
             verb: Verb::Get,
-            summary: "The origin's latency over all endpoints.",
+            summary: "Connections to the origin, errors on the way, and its latency.",
             parameters: &[],
             answer: Answer::Document(shape::<UpstreamDocument>()),
             handler: get(performance::upstream),

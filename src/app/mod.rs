@@ -32,10 +32,12 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::prometheus::Exporter;
 
 mod coherence;
+mod history;
 mod operations;
 mod reload;
 mod signals;
 mod sweep;
+mod warm;
 
 use coherence::{Coherence, Figures};
 use operations::Running;
@@ -127,6 +129,8 @@ async fn serve(
     let exporter = Exporter::new(Arc::clone(&telemetry))?;
     exporter.register(Box::new(Figures::new(&coherence, &telemetry)?))?;
     let fleet = coherence.fleet.clone();
+    // Before the first probe is answered: readiness may have to wait for it.
+    warm::start(&shared);
     let control = Arc::new(Control {
         exporter,
         telemetry,
@@ -142,6 +146,7 @@ async fn serve(
         tokio::spawn(admin::serve(listener, admin::router(control), until_over))
     });
     tokio::spawn(sweep::run(Arc::clone(&shared)));
+    tokio::spawn(history::run(Arc::clone(&shared.telemetry), fleet.clone()));
     if let Some(file) = file {
         tokio::spawn(reload::run(file, Arc::clone(&shared), limits));
     }

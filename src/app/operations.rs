@@ -10,10 +10,12 @@ use crate::admin::{
     Bounds, FleetFigures, InstanceFigures, InvalidateRequest, Invalidated, OperationError,
     Operations, RedisBounds, RouteFigures, Scope as Asked, Tier,
 };
+use crate::config::HealthConfig;
 use crate::fleet::{Fleet, Presence};
 use crate::invalidation::scope::{Ban, Scope};
 use crate::proxy::Shared;
 use crate::semantics::target::RequestTarget;
+use crate::telemetry::health::Followed;
 
 /// The running proxy.
 pub(super) struct Running {
@@ -117,7 +119,6 @@ impl Operations for Running {
         let config = &self.shared.site().config;
         Bounds {
             memory_bytes_max: config.memory.bytes_max,
-            connections_max: config.limits.connections_max as u64,
             redis: config.redis.as_ref().map(|redis| RedisBounds {
                 queue_max: redis.queue_max as u64,
                 queue_bytes_max: redis.queue_bytes_max,
@@ -125,8 +126,22 @@ impl Operations for Running {
         }
     }
 
+    fn health(&self) -> HealthConfig {
+        self.shared.site().config.health.clone()
+    }
+
+    fn followed(&self) -> Option<Followed> {
+        let fleet = self.fleet.as_ref()?;
+        Some(Followed {
+            is_in_touch: self.shared.invalidation.is_in_touch(),
+            lag: self.shared.invalidation.lag(),
+            instances: fleet.count(),
+        })
+    }
+
     fn is_ready(&self) -> bool {
-        !self.shared.drain.is_draining()
+        let is_warm = !self.shared.telemetry.warmth().figures().is_awaited;
+        is_warm && !self.shared.drain.is_draining()
     }
 }
 

@@ -16,8 +16,9 @@ use crate::admin::{
     Operations, RouteFigures, Tier, router, serve,
 };
 use crate::clock::Clock;
-use crate::config::Secret;
+use crate::config::{Config, HealthConfig, Secret, Upstream};
 use crate::telemetry::Telemetry;
+use crate::telemetry::health::Followed;
 use crate::telemetry::prometheus::Exporter;
 
 /// A fleet of two in which one does not answer.
@@ -53,9 +54,17 @@ impl Operations for Fleet {
     fn bounds(&self) -> Bounds {
         Bounds {
             memory_bytes_max: 1_024,
-            connections_max: 10,
             redis: None,
         }
+    }
+
+    fn health(&self) -> HealthConfig {
+        let authority = "127.0.0.1:3000".parse().unwrap();
+        Config::default_for(Upstream::Http { authority }).health
+    }
+
+    fn followed(&self) -> Option<Followed> {
+        None
     }
 
     fn is_ready(&self) -> bool {

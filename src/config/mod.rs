@@ -6,7 +6,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `options`, `redis`, `routes` | every option, described where it is read |
+//! | `options`, `redis`, `routes`, `watch` | every option, described where it is read |
 //! | `checks` | what does not go together across tables |
 //! | `reader`, `given`, `kinds`, `address`, `route_values`, `units` | how values are read |
 //! | `load` | the way from a path to a `Config` |
@@ -33,6 +33,7 @@ mod routes;
 #[cfg(test)]
 mod tests;
 pub mod units;
+mod watch;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -42,6 +43,7 @@ use std::time::Duration;
 
 use http::Method;
 
+use crate::gate::GateBounds;
 use crate::pattern::Pattern;
 use crate::semantics::policy::{KeySpec, Policy};
 
@@ -79,6 +81,12 @@ pub struct Config {
     pub routes: Vec<RouteConfig>,
     /// `[[invalidations]]`, in the order of the file.
     pub invalidations: Vec<InvalidationRule>,
+    /// `[[warm]]`, in the order of the file.
+    pub warm: Vec<WarmConfig>,
+    /// `[health]`.
+    pub health: HealthConfig,
+    /// `[log]`.
+    pub log: LogConfig,
 }
 
 /// Where the application listens.
@@ -142,9 +150,41 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// `drain_timeout`: what is unfinished so long after SIGTERM is cut (`"30s"`).
     pub drain_timeout: Duration,
+    /// `inflight_max`: requests being answered at once, to the end of the
+    /// body where that is streamed (`10000`). Past it they wait.
+    pub inflight_max: u64,
+    /// `upstream_inflight_max`: exchanges with the origin at once, to the end
+    /// of the body (`4096`). Past it they wait.
+    pub upstream_inflight_max: u64,
+    /// `queue_max`: waiting for each of the two; past it `503` (`1024`).
+    pub queue_max: u64,
+    /// `queue_timeout`: for one who waits; past it `503` (`"1s"`).
+    pub queue_timeout: Duration,
     /// `trusted_proxies`: peers whose `X-Forwarded-*` and `Forwarded` are kept
     /// and appended to; those of others are replaced (`[]`). Addresses or CIDR.
     pub trusted_proxies: Vec<Network>,
+}
+
+impl Limits {
+    /// Bounds of the requests being answered.
+    #[must_use]
+    pub fn requests(&self) -> GateBounds {
+        self.gate(self.inflight_max)
+    }
+
+    /// Bounds of the exchanges with the origin.
+    #[must_use]
+    pub fn exchanges(&self) -> GateBounds {
+        self.gate(self.upstream_inflight_max)
+    }
+
+    fn gate(&self, permits_max: u64) -> GateBounds {
+        GateBounds {
+            permits_max,
+            queue_max: self.queue_max,
+            queue_timeout: self.queue_timeout,
+        }
+    }
 }
 
 /// An address range in CIDR notation.
@@ -300,6 +340,75 @@ pub struct InvalidationRule {
     pub purge: Vec<Pattern>,
     /// `tags`: … and what carries one of these.
     pub tags: Vec<Box<str>>,
+}
+
+/// One of `[[warm]]`: what to fetch at the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WarmConfig {
+    /// `paths`: with their queries.
+    pub paths: Vec<String>,
+    /// `file`: of paths or URLs, one a line.
+    pub file: Option<PathBuf>,
+    /// `host`: what clients will name; empty: that of the upstream.
+    pub host: String,
+    /// `concurrency_max`: fetches under way at once (`4`).
+    pub concurrency_max: usize,
+    /// `block`: whether readiness waits (`false`).
+    pub block: bool,
+    /// `block_timeout`: how long at most (`"1m"`).
+    pub block_timeout: Duration,
+}
+
+/// `[health]`: from where on something is a warning, or critical.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthConfig {
+    /// `error_rate_warning_percent` (`1`).
+    pub error_rate_warning_percent: u64,
+    /// `error_rate_critical_percent` (`5`).
+    pub error_rate_critical_percent: u64,
+    /// `upstream_error_rate_warning_percent` (`1`).
+    pub upstream_error_rate_warning_percent: u64,
+    /// `upstream_error_rate_critical_percent` (`10`).
+    pub upstream_error_rate_critical_percent: u64,
+    /// `upstream_failures_critical` (`3`).
+    pub upstream_failures_critical: u64,
+    /// `p95_factor_warning` (`2`).
+    pub p95_factor_warning: u64,
+    /// `p95_factor_critical` (`10`).
+    pub p95_factor_critical: u64,
+    /// `queue_warning` (`101`).
+    pub queue_warning: u64,
+    /// `queue_critical` (`1000`).
+    pub queue_critical: u64,
+    /// `hit_rate_warning_percent` (`30`).
+    pub hit_rate_warning_percent: u64,
+    /// `evictions_warning_per_hour` (`11`).
+    pub evictions_warning_per_hour: u64,
+    /// `memory_warning_percent` (`95`).
+    pub memory_warning_percent: u64,
+    /// `lag_warning` (`"2s"`).
+    pub lag_warning: Duration,
+    /// `lag_critical` (`"30s"`).
+    pub lag_critical: Duration,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `access` (`"off"`).
+    pub access: AccessFormat,
+}
+
+/// How a line of the access log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AccessFormat {
+    /// Not at all.
+    #[default]
+    Off = 0,
+    /// For people.
+    Text = 1,
+    /// One JSON object a line.
+    Json = 2,
 }
 
 /// A value that is never printed.

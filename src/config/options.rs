@@ -11,7 +11,7 @@ use super::reader::Table;
 use super::{
     AdminConfig, CoalescingConfig, CoherenceConfig, CoherenceMode, Config, DefaultInvalidation,
     InvalidationConfig, Limits, MemoryConfig, OriginConfig, Upstream, address, checks, redis,
-    routes,
+    routes, watch,
 };
 
 pub(super) const KIB: u64 = 1 << 10;
@@ -65,7 +65,20 @@ pub(super) fn config(mut root: Table<'_>, upstream_if_missing: Upstream) -> Conf
     ));
     let invalidation =
         invalidation(root.table("invalidation", "What a write invalidates unasked."));
+    let health = watch::health(root.table(
+        "health",
+        "From where on `/health` calls something a warning, or critical.",
+    ));
+    let log = watch::log(root.table("log", "What is logged besides the program's own events."));
     let (routes, invalidations) = routes::read(&mut root);
+    let warm = root
+        .tables(
+            "warm",
+            "What is fetched at the start, so that clients find it stored.",
+        )
+        .into_iter()
+        .filter_map(watch::warm)
+        .collect();
 
     checks::listeners(&root, &listen, admin.as_ref());
     checks::no_loop(&root, &listen, upstream.as_ref());
@@ -87,6 +100,9 @@ pub(super) fn config(mut root: Table<'_>, upstream_if_missing: Upstream) -> Conf
         invalidation,
         routes,
         invalidations,
+        warm,
+        health,
+        log,
     }
 }
 
@@ -185,6 +201,15 @@ fn limits(mut table: Table<'_>) -> Limits {
         write_idle_timeout: table.option("write_idle_timeout", seconds(60), waits(), "A client that takes nothing for so long is cut."),
         idle_timeout: table.option("idle_timeout", seconds(75), waits(), "A kept-alive connection without a request is closed after it."),
         drain_timeout: table.option("drain_timeout", seconds(30), waits(), "What is unfinished so long after SIGTERM is cut."),
+        inflight_max: table.option("inflight_max", 10_000, PLACES, "Requests being answered at once, to the end of a body that is streamed; further ones wait."),
+        upstream_inflight_max: table.option("upstream_inflight_max", 4_096, PLACES, "Exchanges with the origin at once, to the end of the body; further ones wait."),
+        queue_max: table.option(
+            "queue_max",
+            1_024,
+            Whole { min: 0, max: 1_000_000 },
+            "Waiting for each of the two; past it 503.",
+        ),
+        queue_timeout: table.option("queue_timeout", seconds(1), short_waits(), "For one who waits; past it 503."),
         trusted_proxies: table.option(
             "trusted_proxies",
             Vec::new(),
@@ -333,6 +358,12 @@ pub(super) fn bound(entries: u64) -> Option<u64> {
 pub(super) const ENTRIES: Whole = Whole {
     min: 0,
     max: 1_000_000_000,
+};
+
+/// What a number of things at once may be.
+const PLACES: Whole = Whole {
+    min: 1,
+    max: 1_000_000,
 };
 
 /// Something is waited for: zero would never let it happen.

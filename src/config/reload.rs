@@ -21,6 +21,9 @@ pub fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
         invalidation: _,
         routes: _,
         invalidations: _,
+        warm,
+        health: _,
+        log: _,
     } = old;
     [
         ("listen", *listen != new.listen),
@@ -28,6 +31,7 @@ pub fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("admin", *admin != new.admin),
         ("redis", *redis != new.redis),
         ("coherence", *coherence != new.coherence),
+        ("warm", *warm != new.warm),
     ]
     .into_iter()
     .filter_map(|(name, is_changed)| is_changed.then_some(name))
@@ -45,6 +49,7 @@ impl Config {
             admin: started.admin.clone(),
             redis: started.redis.clone(),
             coherence: started.coherence.clone(),
+            warm: started.warm.clone(),
             ..self
         }
     }

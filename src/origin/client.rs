@@ -19,11 +19,14 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use super::body::OriginBody;
 use super::connect::{Timed, UnixConnector};
+use super::counted::Counted;
 use super::error::{OriginError, OriginErrorKind};
 use super::upload::Upload;
 use crate::config::{OriginConfig, Upstream};
 use crate::message::{Body, BodyError};
+use crate::telemetry::upstream::UpstreamCounters;
 
 /// The client of one data thread. Cloning shares its connections.
 #[derive(Clone, Debug)]
@@ -32,13 +35,14 @@ pub struct OriginClient {
     scheme: Scheme,
     authority: Authority,
     config: Arc<OriginConfig>,
+    counters: Arc<UpstreamCounters>,
 }
 
 #[derive(Clone, Debug)]
 enum Transport {
-    Http(Client<Timed<HttpConnector>, Upload>),
-    Https(Client<Timed<HttpsConnector<HttpConnector>>, Upload>),
-    Unix(Client<Timed<UnixConnector>, Upload>),
+    Http(Client<Counted<Timed<HttpConnector>>, Upload>),
+    Https(Client<Counted<Timed<HttpsConnector<HttpConnector>>>, Upload>),
+    Unix(Client<Counted<Timed<UnixConnector>>, Upload>),
 }
 
 /// The certificates to trust cannot be had.
@@ -65,21 +69,26 @@ impl OriginClient {
     ///
     /// # Errors
     /// [`TrustError`] where an `https` upstream has no certificates to trust.
-    pub fn new(upstream: &Upstream, config: &OriginConfig) -> Result<Self, TrustError> {
+    pub fn new(
+        upstream: &Upstream,
+        config: &OriginConfig,
+        counters: &Arc<UpstreamCounters>,
+    ) -> Result<Self, TrustError> {
         let local = || Authority::from_static("localhost");
         let (transport, scheme, authority) = match upstream {
             Upstream::Http { authority } => {
-                let client = builder(config).build(timed(config, tcp()));
+                let connector = Counted::new(timed(config, tcp()), counters);
+                let client = builder(config).build(connector);
                 (Transport::Http(client), Scheme::HTTP, authority.clone())
             }
             Upstream::Https { authority } => {
-                let connector = timed(config, tls(config)?);
+                let connector = Counted::new(timed(config, tls(config)?), counters);
                 let client = builder(config).build(connector);
                 (Transport::Https(client), Scheme::HTTPS, authority.clone())
             }
             Upstream::Unix { path } => {
                 let connector = timed(config, UnixConnector::new(path.clone()));
-                let client = builder(config).build(connector);
+                let client = builder(config).build(Counted::new(connector, counters));
                 (Transport::Unix(client), Scheme::HTTP, local())
             }
         };
@@ -88,6 +97,7 @@ impl OriginClient {
             scheme,
             authority,
             config: Arc::new(config.clone()),
+            counters: Arc::clone(counters),
         })
     }
 
@@ -108,12 +118,39 @@ impl OriginClient {
         Uri::from_parts(parts).unwrap_or_default()
     }
 
-    /// Sends a request and waits for the response head. The time a client
-    /// takes over its body is not the origin's.
+    /// The authority requests are sent to.
+    #[must_use]
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Sends a request and waits for the response head. Waits its turn before,
+    /// where as many exchanges are under way as may be. The time a client takes
+    /// over its body is not the origin's.
     ///
     /// # Errors
     /// [`OriginError`], which says whether the origin may have acted.
-    pub async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, OriginError> {
+    pub async fn send(&self, request: Request<Body>) -> Result<Response<OriginBody>, OriginError> {
+        let permit = match self.counters.exchanges.enter().await {
+            Ok(permit) => permit,
+            Err(refused) => {
+                return Err(OriginError::new(OriginErrorKind::Overloaded, refused));
+            }
+        };
+        let sent = self.exchange(request).await;
+        match &sent {
+            Ok(_) => self.counters.answered(),
+            Err(error) if error.kind == OriginErrorKind::RequestBody => {
+                self.counters.gave_up(error.kind.as_str());
+            }
+            Err(error) => self.counters.failed(error.kind.as_str()),
+        }
+        sent.map(|response| {
+            response.map(|body| OriginBody::new(body, permit, Arc::clone(&self.counters)))
+        })
+    }
+
+    async fn exchange(&self, request: Request<Body>) -> Result<Response<Incoming>, OriginError> {
         let (parts, body) = request.into_parts();
         let (body, progress) = Upload::of(body);
         let mut request = Request::from_parts(parts, body);

@@ -28,6 +28,9 @@ pub enum OriginErrorKind {
     Protocol,
     /// The client's body broke while it was being sent.
     RequestBody,
+    /// As many exchanges were under way as may be, and none ended in time: the
+    /// request was never sent.
+    Overloaded,
 }
 
 impl OriginError {
@@ -51,7 +54,9 @@ impl OriginError {
     pub fn may_have_happened(&self) -> bool {
         !matches!(
             self.kind,
-            OriginErrorKind::Connect | OriginErrorKind::ConnectTimeout
+            OriginErrorKind::Connect
+                | OriginErrorKind::ConnectTimeout
+                | OriginErrorKind::Overloaded
         )
     }
 }
@@ -67,6 +72,7 @@ impl OriginErrorKind {
             Self::Reset => "reset",
             Self::Protocol => "protocol",
             Self::RequestBody => "request-body",
+            Self::Overloaded => "overloaded",
         }
     }
 }

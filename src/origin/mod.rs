@@ -1,8 +1,10 @@
 //! The application behind: connections to it, requests for it, and what can
 //! go wrong on the way.
 
+pub mod body;
 pub mod client;
 pub mod connect;
+mod counted;
 pub mod error;
 pub mod request;
 pub mod timeout;

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use super::body::OriginBody;
 use crate::message::BodyError;
 
 /// Breaks a body of which nothing arrives for too long. The timer is made
 /// only once something has to be waited for.
 #[derive(Debug)]
 pub struct IdleLimited {
-    body: Incoming,
+    body: OriginBody,
     limit: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     is_waiting: bool,
@@ -25,7 +25,7 @@ pub struct IdleLimited {
 impl IdleLimited {
     /// `body`, with at most `limit` between two of its pieces.
     #[must_use]
-    pub fn new(body: Incoming, limit: Duration) -> Self {
+    pub fn new(body: OriginBody, limit: Duration) -> Self {
         Self {
             body,
             limit,
@@ -45,9 +45,7 @@ impl HttpBody for IdleLimited {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             self.is_waiting = false;
-            return Poll::Ready(
-                frame.map(|frame| frame.map_err(|error| BodyError::Broken(error.into()))),
-            );
+            return Poll::Ready(frame);
         }
         let limit = self.limit;
         let deadline = Instant::now() + limit;

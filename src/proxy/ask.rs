@@ -10,10 +10,12 @@ use http::header::{
 use http::{HeaderMap, Method, Request, Uri};
 use http_body::Body as _;
 
+use super::failure::Failure;
 use super::shared::{Shared, Site};
-use super::told::{CacheStatus, Told};
+use super::told::{CacheStatus, Forwarded, Told};
 use super::{Peer, Received};
 use crate::clock::Timestamp;
+use crate::gate::Refused;
 use crate::message::directives::RequestDirectives;
 use crate::message::interim::Interim;
 use crate::message::{Body, fields};
@@ -236,6 +238,18 @@ impl Ask {
         self.method == Method::HEAD
     }
 
+    /// There is too much to do to answer it.
+    pub(super) fn overloaded(&self, refused: Refused) -> Failure {
+        let status = CacheStatus {
+            detail: Some("overloaded"),
+            ..CacheStatus::forwarded(Forwarded::Bypass)
+        };
+        Failure {
+            error: refused.into(),
+            told: Box::new(self.told(CacheResult::Bypass, status)),
+        }
+    }
+
     /// What is to be told of its answer, as far as it is known by now.
     pub(super) fn told(&self, cache: CacheResult, status: CacheStatus) -> Told {
         Told {
@@ -244,10 +258,12 @@ impl Ask {
             method: self.method.clone(),
             uri: self.uri.clone(),
             started: self.started,
+            client: self.sender.address,
             cache,
             status,
             ages: None,
             upstream: None,
+            saved: None,
         }
     }
 }

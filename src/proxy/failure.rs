@@ -1,6 +1,7 @@
 //! What a request ends in when there is no answer for it.
 
 use super::told::Told;
+use crate::gate::Refused;
 use crate::origin::error::OriginError;
 
 /// A request without an answer, and what is to be told of it.
@@ -33,4 +34,7 @@ pub enum ProxyError {
     /// The request has been through here too often.
     #[error("the request has been through this proxy {0} times")]
     Loop(usize),
+    /// As many requests are being answered as may be.
+    #[error("too many requests are being answered: {0}")]
+    Overloaded(#[from] Refused),
 }

@@ -351,6 +351,7 @@ impl Fetch {
             answer.head.headers = head.fields.clone();
             length = Some(complete);
         }
+        let has_length = length.is_some();
         let (pour, spring) = tee(length);
         if let Some((bytes, _)) = beginning {
             pour.push(bytes);
@@ -371,12 +372,22 @@ impl Fetch {
         let kept = fill::pump(&self.ask, answer.body, &pour, share).await;
         match kept {
             Ok(fill::Kept::Whole(body, trailers, share)) => {
+                let counters = cacheable.route.telemetry.counters();
+                let before = self.candidate.as_ref();
+                if before.is_some_and(|before| before.response.body == body) {
+                    counters.unchanged.increment();
+                }
+                if !has_length {
+                    // The answer was counted when it began, without its body.
+                    counters.body_bytes.add(body.len() as u64);
+                }
                 let response = filling.complete(body.clone(), self.shared.clock.now());
                 self.keep(cacheable, response);
                 // Stored first: whoever has seen the end of the body finds it.
                 pour.finish_as(&body, trailers, Box::new(share));
             }
             Ok(fill::Kept::PassedOn(trailers)) => {
+                count_refusal(cacheable, Refusal::TooLarge);
                 self.remember_not_shareable(cacheable);
                 pour.finish(trailers);
             }
@@ -428,7 +439,10 @@ impl Fetch {
                 );
                 self.land(client, Landing::Reusable(entry, Source::Validated));
             }
-            Storability::Store(_) | Storability::Refuse(_) => {
+            refused @ (Storability::Store(_) | Storability::Refuse(_)) => {
+                if let Storability::Refuse(refusal) = refused {
+                    count_refusal(cacheable, refusal);
+                }
                 self.drop_candidate(cacheable);
                 if let Some(lead) = &self.lead {
                     lead.land(Landing::NotShareable);
@@ -446,6 +460,7 @@ impl Fetch {
         answer: Answer,
         refusal: Refusal,
     ) {
+        count_refusal(cacheable, refusal);
         // An origin that settles will be shared again soon, and what is stored
         // is no worse than what it says.
         let is_settling = refusal == Refusal::Settling;
@@ -522,6 +537,11 @@ pub(super) fn stored_head(
         position,
         fetch_cost: answer.took,
     }
+}
+
+fn count_refusal(cacheable: &Cacheable, refusal: Refusal) {
+    let counters = cacheable.route.telemetry.counters();
+    counters.refusals.increment(refusal.as_str());
 }
 
 pub(super) fn exchange<'a>(ask: &'a Ask, answer: &Answer, response: &'a HeaderMap) -> Exchange<'a> {

@@ -7,13 +7,13 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 
 use super::ask::Ask;
 use super::remember::Share;
 use crate::clock::Timestamp;
 use crate::message::BodyError;
 use crate::message::tee::{Abandoned, Pour, Spring};
+use crate::origin::body::OriginBody;
 use crate::origin::timeout::IdleLimited;
 use crate::semantics::stored::{StoredHead, StoredResponse};
 
@@ -62,7 +62,7 @@ pub(super) enum Broken {
 /// within `body_bytes_max` and its share of the budget.
 pub(super) async fn pump(
     ask: &Ask,
-    body: Incoming,
+    body: OriginBody,
     pour: &Pour,
     mut share: Share,
 ) -> Result<Kept, Broken> {

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use http::header::{CONTENT_TYPE, DATE, HOST};
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request};
-use hyper::body::Incoming;
 
 use super::ask::Ask;
 use crate::clock::{Clock, Timestamp};
 use crate::message::fields::{append_via, strip_hop_by_hop};
 use crate::message::{Body, fields};
+use crate::origin::body::OriginBody;
 use crate::origin::error::OriginError;
 use crate::origin::request::{fields_for_origin, path_and_query};
 use crate::origin::timeout::IdleLimited;
@@ -21,7 +21,7 @@ use crate::semantics::key::query_to_forward;
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) head: Parts,
-    pub(super) body: Incoming,
+    pub(super) body: OriginBody,
     /// When the request was sent.
     pub(super) request_time: Timestamp,
     /// When the head arrived.
@@ -98,12 +98,15 @@ fn make_ready(head: &mut Parts, response_time: Timestamp) {
 
 /// The answer's body for one reader: it must keep arriving, unless it is a
 /// stream of events, which may be silent for as long as it likes.
-pub(super) fn body_for_client(ask: &Ask, fields: &HeaderMap, body: Incoming) -> Body {
+pub(super) fn body_for_client(ask: &Ask, fields: &HeaderMap, body: OriginBody) -> Body {
     let is_event_stream = fields
         .get(CONTENT_TYPE)
         .is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
-    if is_event_stream || http_body::Body::is_end_stream(&body) {
-        return Body::Incoming(body);
+    if http_body::Body::is_end_stream(&body) {
+        return Body::Empty;
+    }
+    if is_event_stream {
+        return Body::boxed(body);
     }
     let limit = ask.origin().config().body_idle_timeout;
     Body::boxed(IdleLimited::new(body, limit))

@@ -26,6 +26,7 @@ mod fill;
 mod flight;
 mod forward;
 mod head;
+mod held;
 mod part;
 mod pass;
 mod posted;
@@ -79,8 +80,16 @@ impl Proxy {
     /// # Errors
     /// [`Failure`] where neither the store nor the origin has an answer.
     pub async fn serve(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
-        let _in_flight = self.shared.telemetry.enter();
         let (ask, body) = Ask::new(&self.shared, self.thread, request);
+        let permit = match self.shared.telemetry.requests().enter().await {
+            Ok(permit) => permit,
+            Err(refused) => return Err(ask.overloaded(refused)),
+        };
+        let response = self.answer(ask, body).await?;
+        Ok(response.map(|body| held::until_over(body, permit)))
+    }
+
+    async fn answer(&self, ask: Ask, body: Body) -> Result<Response<Body>, Failure> {
         // An application may take it for a write where its method is none.
         let is_write = !is_safe(&ask.method)
             || overriding_methods(&ask.fields).any(|method| !is_safe(&method));

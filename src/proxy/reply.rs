@@ -95,6 +95,9 @@ fn stamped(
             ..status
         },
     );
+    if status.forward_status.is_none() {
+        told.saved = Some(head.fetch_cost);
+    }
     told.ages = Some(Ages {
         current: age,
         since_validated: head.resident_time(now),

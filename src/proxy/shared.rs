@@ -89,7 +89,7 @@ impl Site {
         let origins = match same_upstream {
             Some(before) => before.origins.clone(),
             None => (0..config.threads)
-                .map(|_| OriginClient::new(&config.upstream, &config.origin))
+                .map(|_| OriginClient::new(&config.upstream, &config.origin, telemetry.upstream()))
                 .collect::<Result<_, _>>()?,
         };
         let caches = routes
@@ -110,6 +110,17 @@ impl Site {
     }
 }
 
+impl Site {
+    /// Puts the bounds on what is under way in force, and the access log.
+    fn bound(&self, telemetry: &Telemetry) {
+        let limits = &self.config.limits;
+        telemetry.requests().set_bounds(limits.requests());
+        let exchanges = &telemetry.upstream().exchanges;
+        exchanges.set_bounds(limits.exchanges());
+        telemetry.access().set_format(self.config.log.access);
+    }
+}
+
 impl Shared {
     /// Serves `config` from these stores.
     ///
@@ -126,6 +137,7 @@ impl Shared {
         let not_shareable = NotShareable::new(&config.coalescing);
         let filling = FillingBudget::new(config.memory.filling_bytes_max);
         let site = Site::prepare(config, &store, &telemetry, None)?;
+        site.bound(&telemetry);
         Ok(Arc::new(Self {
             site: ArcSwap::from_pointee(site),
             flights: Flights::new(),
@@ -163,6 +175,7 @@ impl Shared {
         let bounds = Bounds::of(&config.memory);
         let site = Site::prepare(config, &self.store, &self.telemetry, Some(&before))?;
         let site = Arc::new(site);
+        site.bound(&self.telemetry);
         self.not_shareable.set_bounds(&site.config.coalescing);
         self.filling.set_bound(site.config.memory.filling_bytes_max);
         self.site.store(Arc::clone(&site));

@@ -1,6 +1,7 @@
 //! What every answer tells of itself: in its fields, and to telemetry.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,12 +29,15 @@ pub struct Told {
     pub(super) method: Method,
     pub(super) uri: Uri,
     pub(super) started: Instant,
+    pub(super) client: IpAddr,
     pub(super) cache: CacheResult,
     pub(super) status: CacheStatus,
     /// Current age and time in the store, where the store answered.
     pub(super) ages: Option<Ages>,
     /// From request sent to the origin's head.
     pub(super) upstream: Option<Duration>,
+    /// What fetching had cost what the store answered without the origin.
+    pub(super) saved: Option<Duration>,
 }
 
 /// How old an answer from the store is.
@@ -165,6 +169,8 @@ impl Told {
             elapsed,
             upstream: self.upstream,
             body_bytes: response.body().size_hint().exact(),
+            saved: self.saved,
+            client: Some(self.client),
         });
         response
     }

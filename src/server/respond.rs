@@ -20,6 +20,10 @@ const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 /// `X-Process-Time`: milliseconds, three decimals.
 const X_PROCESS_TIME: HeaderName = HeaderName::from_static("x-process-time");
 
+/// When to come back where there is too much to do: queues empty in seconds,
+/// or not at all.
+const OVERLOAD_RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// What a client is told instead of a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -237,6 +241,7 @@ impl From<&ProxyError> for Problem {
             ProxyError::Untold => {
                 Self::gateway_timeout("The write was made; other instances may not know of it yet.")
             }
+            ProxyError::Overloaded(_) => Self::overloaded(OVERLOAD_RETRY_AFTER),
             ProxyError::Loop(_) => {
                 Self::bad_gateway("The request comes back to this proxy: its upstream is a loop.")
             }
@@ -258,6 +263,7 @@ impl From<OriginErrorKind> for Problem {
                 Self::bad_gateway("The origin broke off before it had answered.")
             }
             OriginErrorKind::Protocol => Self::bad_gateway("The origin's answer is not valid."),
+            OriginErrorKind::Overloaded => Self::overloaded(OVERLOAD_RETRY_AFTER),
             OriginErrorKind::RequestBody => {
                 Self::bad_request("The request body broke off.").closing()
             }
@@ -320,6 +326,7 @@ mod tests {
             (OriginErrorKind::Reset, 502),
             (OriginErrorKind::Protocol, 502),
             (OriginErrorKind::RequestBody, 400),
+            (OriginErrorKind::Overloaded, 503),
         ] {
             assert_eq!(Problem::from(kind).status, status, "{kind:?}");
         }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::histogram::DurationHistogram;
 use super::log_counters::LogCounters;
+use super::names::NamedCounts;
 
 /// A figure that only grows, until it is reset.
 #[derive(Debug, Default)]
@@ -66,10 +67,25 @@ pub struct RouteCounters {
     pub sets: Counter,
     /// Stored responses dropped to make room.
     pub evictions: Counter,
+    /// Those of them that had most of their lifetime before them: memory is
+    /// too small for what is asked.
+    pub evictions_early: Counter,
     /// Stored responses dropped because they could not be reused any more.
     pub expirations: Counter,
     /// Stored responses dropped because an invalidation matched them.
     pub invalidations: Counter,
+    /// Bytes of bodies answered from the store, as far as known when they
+    /// began.
+    pub hit_bytes: Counter,
+    /// Bytes of all bodies answered, likewise.
+    pub body_bytes: Counter,
+    /// What fetching had cost what the store answered, in microseconds.
+    pub saved_micros: Counter,
+    /// Responses not stored, by reason.
+    pub refusals: NamedCounts,
+    /// Responses fetched anew whose bodies were those of the stale ones they
+    /// replaced: a longer life, or a validator, would have saved the fetch.
+    pub unchanged: Counter,
     /// Responses stored in memory now.
     pub entries: Gauge,
     /// Bytes they take.
@@ -111,6 +127,9 @@ pub struct RedisCounters {
     pub lookup_durations: DurationHistogram,
     /// What writes took, one pipeline each.
     pub store_durations: DurationHistogram,
+    /// Instances of the fleet when it was last asked for, this one included;
+    /// 0: not known.
+    pub fleet_instances: Gauge,
     /// What happened on the way to and from the invalidation log.
     pub log: LogCounters,
 }

@@ -13,6 +13,7 @@ use dashmap::DashMap;
 
 use super::histogram::{Latencies, LatencyFigures};
 use super::labels::MethodLabel;
+use super::spread::Spread;
 use crate::clock::Timestamp;
 use crate::semantics::outcome::CacheResult;
 
@@ -292,6 +293,18 @@ impl Endpoints {
             }
         }
         totals
+    }
+
+    /// How the latencies of all endpoints spread since the last reset.
+    #[must_use]
+    pub fn spread(&self) -> Spread {
+        let mut all = self.other.latencies.spread();
+        for template in &self.templates {
+            for endpoint in template.made() {
+                all.add(&endpoint.latencies.spread());
+            }
+        }
+        all
     }
 
     /// The figures of one endpoint, if it counted a request.

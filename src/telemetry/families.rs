@@ -71,6 +71,16 @@ pub(super) const INFLIGHT: Family = gauge(
     "Requests being answered now.",
     &[],
 );
+pub(super) const WAITING: Family = gauge(
+    "pannier_waiting_requests",
+    "Requests waiting for a place, before all work and before the origin.",
+    &["queue"],
+);
+pub(super) const REFUSED: Family = counter(
+    "pannier_overload_refusals_total",
+    "Requests refused for want of a place.",
+    &["queue", "reason"],
+);
 pub(super) const CACHE_ENTRIES: Family = gauge(
     "pannier_cache_entries",
     "Responses stored in memory.",
@@ -88,6 +98,11 @@ pub(super) const CACHE_EVICTIONS: Family = counter(
     "Stored responses dropped to make room.",
     &["route"],
 );
+pub(super) const CACHE_EVICTIONS_EARLY: Family = counter(
+    "pannier_cache_evictions_early_total",
+    "Evictions before 70 % of the lifetime was over.",
+    &["route"],
+);
 pub(super) const CACHE_EXPIRATIONS: Family = counter(
     "pannier_cache_expirations_total",
     "Stored responses dropped because they could not be reused any more.",
@@ -97,6 +112,51 @@ pub(super) const CACHE_INVALIDATIONS: Family = counter(
     "pannier_cache_invalidations_total",
     "Stored responses dropped because an invalidation matched them.",
     &["route"],
+);
+pub(super) const CACHE_HIT_BYTES: Family = counter(
+    "pannier_cache_hit_bytes_total",
+    "Bytes of bodies answered from the store.",
+    &["route"],
+);
+pub(super) const CACHE_BODY_BYTES: Family = counter(
+    "pannier_cache_body_bytes_total",
+    "Bytes of all bodies answered, as far as known.",
+    &["route"],
+);
+pub(super) const CACHE_SAVED: Family = counter(
+    "pannier_cache_saved_seconds_total",
+    "What fetching had cost what the store answered.",
+    &["route"],
+);
+pub(super) const REFUSALS: Family = counter(
+    "pannier_refusals_total",
+    "Responses not stored, by reason.",
+    &["route", "reason"],
+);
+pub(super) const UPSTREAM_INFLIGHT: Family = gauge(
+    "pannier_upstream_inflight_requests",
+    "Exchanges with the origin under way.",
+    &[],
+);
+pub(super) const UPSTREAM_CONNECTIONS: Family = gauge(
+    "pannier_upstream_connections",
+    "Connections to the origin that are open.",
+    &[],
+);
+pub(super) const UPSTREAM_OPENED: Family = counter(
+    "pannier_upstream_connects_total",
+    "Connections made to the origin.",
+    &[],
+);
+pub(super) const UPSTREAM_BODY_BYTES: Family = counter(
+    "pannier_upstream_body_bytes_total",
+    "Bytes of response bodies received from the origin.",
+    &[],
+);
+pub(super) const UPSTREAM_ERRORS: Family = counter(
+    "pannier_upstream_errors_total",
+    "Exchanges with the origin that failed, by kind.",
+    &["kind"],
 );
 pub(super) const REDIS_UP: Family = gauge(
     "pannier_redis_up",
@@ -133,6 +193,16 @@ pub(super) const REDIS_BREAKER: Family = counter(
     "Times lookups were suspended after repeated time-outs.",
     &[],
 );
+pub(super) const BUILD: Family = gauge(
+    "pannier_build_info",
+    "Always 1; the labels say what runs.",
+    &["version"],
+);
+pub(super) const ACCESS_DROPPED: Family = counter(
+    "pannier_access_log_dropped_total",
+    "Lines of the access log dropped because too many waited.",
+    &[],
+);
 pub(super) const PROCESS_CPU: Family = counter(
     "process_cpu_seconds_total",
     "Total user and system CPU time spent in seconds.",
@@ -166,18 +236,30 @@ pub(super) const PROCESS_THREADS: Family = gauge(
     &[],
 );
 
-pub(super) const FAMILIES: [&Family; 25] = [
+pub(super) const FAMILIES: [&Family; 39] = [
     &REQUESTS,
     &REQUEST_DURATION,
     &UPSTREAM_DURATION,
     &BODY_BYTES,
     &INFLIGHT,
+    &WAITING,
+    &REFUSED,
     &CACHE_ENTRIES,
     &CACHE_BYTES,
     &CACHE_SETS,
     &CACHE_EVICTIONS,
+    &CACHE_EVICTIONS_EARLY,
     &CACHE_EXPIRATIONS,
     &CACHE_INVALIDATIONS,
+    &CACHE_HIT_BYTES,
+    &CACHE_BODY_BYTES,
+    &CACHE_SAVED,
+    &REFUSALS,
+    &UPSTREAM_INFLIGHT,
+    &UPSTREAM_CONNECTIONS,
+    &UPSTREAM_OPENED,
+    &UPSTREAM_BODY_BYTES,
+    &UPSTREAM_ERRORS,
     &REDIS_UP,
     &REDIS_OPERATIONS,
     &REDIS_DURATION,
@@ -185,6 +267,8 @@ pub(super) const FAMILIES: [&Family; 25] = [
     &REDIS_QUEUE_BYTES,
     &REDIS_CONNECTS,
     &REDIS_BREAKER,
+    &BUILD,
+    &ACCESS_DROPPED,
     &PROCESS_CPU,
     &PROCESS_OPEN_FDS,
     &PROCESS_MAX_FDS,

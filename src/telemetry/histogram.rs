@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use histogram::AtomicHistogram;
 
+use super::spread::Spread;
+
 /// Upper bounds of the buckets, in nanoseconds, with the same in seconds as
 /// Prometheus writes them. Finer at the low end: a hit takes microseconds.
 pub const BUCKETS: [(u64, f64); 18] = [
@@ -95,10 +97,10 @@ pub struct Latencies {
 }
 
 /// Percentiles are within one part in 2^5 of the truth: about 3 %.
-const GROUPING_POWER: u8 = 5;
+pub(super) const GROUPING_POWER: u8 = 5;
 /// Durations past 2^32 µs, more than an hour, count as that long. With the
 /// precision above one histogram takes 7 KiB.
-const MAX_VALUE_POWER: u8 = 32;
+pub(super) const MAX_VALUE_POWER: u8 = 32;
 const MICROS_MAX: u64 = (1 << MAX_VALUE_POWER) - 1;
 
 /// What [`Latencies`] held at one moment. Zero where nothing was recorded.
@@ -177,6 +179,13 @@ impl Latencies {
             p95: percentile(0.95),
             p99: percentile(0.99),
         }
+    }
+
+    /// How they spread, to be added to others.
+    #[must_use]
+    pub fn spread(&self) -> Spread {
+        let counts = self.histogram.as_ref().map(AtomicHistogram::load);
+        counts.map_or_else(Spread::default, |counts| Spread::of(counts.as_slice()))
     }
 
     /// Forgets everything. What others record meanwhile may be lost.

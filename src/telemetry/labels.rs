@@ -86,6 +86,11 @@ impl StatusIndex {
     /// How many indices there are.
     pub(super) const COUNT: usize = Self::SHARED + 1;
 
+    /// Whether it is a 5xx.
+    pub(super) fn is_error(self) -> bool {
+        (500 - Self::FIRST..Self::SHARED).contains(&self.0)
+    }
+
     pub(super) fn label(self) -> String {
         if self.0 == Self::SHARED {
             "other".to_owned()
@@ -122,6 +127,7 @@ mod tests {
         for (code, label) in [(100, "100"), (404, "404"), (599, "599"), (999, "other")] {
             let index = StatusIndex::from(StatusCode::from_u16(code).unwrap());
             assert_eq!(index.label(), label);
+            assert_eq!(index.is_error(), code == 599);
         }
     }
 }

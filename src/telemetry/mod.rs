@@ -6,6 +6,7 @@
 //! One event says everything: [`Telemetry::served`] is the counter, the
 //! histograms, the endpoint's statistics and the debug log at once.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,27 +14,48 @@ use dashmap::DashMap;
 use http::{Method, StatusCode};
 
 use crate::clock::{Clock, Timestamp};
+use crate::gate::Gate;
 use crate::semantics::outcome::CacheResult;
 
+pub mod access;
+pub mod cgroup;
 pub mod counters;
 pub mod endpoints;
 mod families;
+pub mod health;
+#[cfg(test)]
+mod health_tests;
 pub mod histogram;
+pub mod history;
 pub mod labels;
 pub mod log_counters;
 pub mod logging;
+mod look;
+pub mod names;
+mod page;
 pub mod process;
 pub mod prometheus;
 pub mod rate;
+mod redis_counts;
+pub mod rfc3339;
 pub mod route;
+pub mod spread;
 pub mod template;
+pub mod top_keys;
+pub mod upstream;
+pub mod warmth;
 
-use self::counters::{Counter, Gauge, RedisCounters};
+use self::access::AccessLog;
+use self::counters::RedisCounters;
 use self::endpoints::{Endpoints, Sample};
-use self::histogram::Latencies;
+use self::history::History;
 use self::labels::MethodLabel;
 use self::rate::Rate;
+pub use self::redis_counts::RedisCounts;
 pub use self::route::RouteTelemetry;
+use self::top_keys::TopKeys;
+use self::upstream::UpstreamCounters;
+use self::warmth::Warmth;
 
 /// All figures of the process. Shared by `Arc`; lives as long as the process,
 /// across reloads.
@@ -47,10 +69,13 @@ pub struct Telemetry {
     endpoints: Endpoints,
     redis: Arc<RedisCounters>,
     redis_baseline: parking_lot::Mutex<RedisCounts>,
-    in_flight: Arc<Gauge>,
+    requests: Arc<Gate>,
     rate: Rate,
-    body_bytes: Counter,
-    upstream: Latencies,
+    upstream: Arc<UpstreamCounters>,
+    top_keys: TopKeys,
+    history: parking_lot::Mutex<History>,
+    access: AccessLog,
+    warmth: Warmth,
 }
 
 /// A response whose head was just written.
@@ -72,72 +97,20 @@ pub struct ResponseServed<'a> {
     pub upstream: Option<Duration>,
     /// Length of the answer's body where it is known by now.
     pub body_bytes: Option<u64>,
-}
-
-/// A request in flight, until dropped.
-#[derive(Debug)]
-pub struct InFlight(Arc<Gauge>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.subtract(1);
-    }
-}
-
-/// What happened with Redis since the last reset: the figures that
-/// `/cache/stats` shows and resets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RedisCounts {
-    /// Lookups that found a usable record.
-    pub hits: u64,
-    /// Lookups that found none.
-    pub misses: u64,
-    /// Lookups that took longer than the budget.
-    pub timeouts: u64,
-    /// Lookups not made.
-    pub skipped: u64,
-    /// Lookups that failed otherwise.
-    pub errors: u64,
-    /// Records that did not decode.
-    pub corrupt: u64,
-    /// Records written.
-    pub stores: u64,
-    /// Records dropped because the queue was full.
-    pub stores_dropped: u64,
-    /// Records whose write failed.
-    pub stores_failed: u64,
-    /// Connections made.
-    pub connects: u64,
-    /// Times the breaker opened.
-    pub breaker_opened: u64,
-}
-
-impl RedisCounts {
-    /// The figures of `counters`, less those of `earlier`.
-    fn of(counters: &RedisCounters, earlier: &Self) -> Self {
-        let since = |counter: &Counter, earlier: u64| counter.get().saturating_sub(earlier);
-        Self {
-            hits: since(&counters.hits, earlier.hits),
-            misses: since(&counters.misses, earlier.misses),
-            timeouts: since(&counters.timeouts, earlier.timeouts),
-            skipped: since(&counters.skipped, earlier.skipped),
-            errors: since(&counters.errors, earlier.errors),
-            corrupt: since(&counters.corrupt, earlier.corrupt),
-            stores: since(&counters.stores, earlier.stores),
-            stores_dropped: since(&counters.stores_dropped, earlier.stores_dropped),
-            stores_failed: since(&counters.stores_failed, earlier.stores_failed),
-            connects: since(&counters.connects, earlier.connects),
-            breaker_opened: since(&counters.breaker_opened, earlier.breaker_opened),
-        }
-    }
+    /// What fetching the answer had cost, where the store gave it instead.
+    pub saved: Option<Duration>,
+    /// Who asked.
+    pub client: Option<IpAddr>,
 }
 
 impl Telemetry {
     /// Starts counting now.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
+        let started = clock.now();
         Self {
-            started: clock.now(),
+            history: parking_lot::Mutex::new(History::new(started, look::none())),
+            started,
             clock,
             started_instant: Instant::now(),
             routes: DashMap::new(),
@@ -145,10 +118,12 @@ impl Telemetry {
             endpoints: Endpoints::default(),
             redis: Arc::default(),
             redis_baseline: parking_lot::Mutex::default(),
-            in_flight: Arc::default(),
+            requests: Arc::default(),
             rate: Rate::default(),
-            body_bytes: Counter::default(),
-            upstream: Latencies::default(),
+            upstream: Arc::default(),
+            top_keys: TopKeys::default(),
+            access: AccessLog::default(),
+            warmth: Warmth::default(),
         }
     }
 
@@ -198,13 +173,7 @@ impl Telemetry {
         let now = self.clock.now();
         let route = event.route.unwrap_or(&self.unrouted);
         let method = MethodLabel::from(event.method);
-        route.count(
-            method,
-            event.status,
-            event.cache,
-            event.elapsed,
-            event.upstream,
-        );
+        route.count(method, event);
         let sample = Sample {
             at: now,
             cache: event.cache,
@@ -221,11 +190,13 @@ impl Telemetry {
         }
         self.rate.record(now);
         if let Some(upstream) = event.upstream {
-            self.upstream.record(upstream);
+            self.upstream.latencies.record(upstream);
         }
-        if let Some(bytes) = event.body_bytes {
-            self.body_bytes.add(bytes);
+        if event.cache.is_from_store() {
+            let bytes = event.body_bytes.unwrap_or(0);
+            self.top_keys.record(route.name(), event.path, bytes, now);
         }
+        self.access.write(event, route.name(), now);
         tracing::debug!(
             target: "pannier::served",
             route = route.name(),
@@ -240,17 +211,16 @@ impl Telemetry {
         );
     }
 
-    /// Counts a request as in flight until the guard is dropped.
+    /// Bounds the requests being answered, and counts them.
     #[must_use]
-    pub fn enter(&self) -> InFlight {
-        self.in_flight.add(1);
-        InFlight(Arc::clone(&self.in_flight))
+    pub fn requests(&self) -> &Arc<Gate> {
+        &self.requests
     }
 
-    /// Requests in flight.
+    /// Requests being answered.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        self.in_flight.get()
+        self.requests.figures().taken
     }
 
     /// Requests per second over the last minute.
@@ -259,28 +229,45 @@ impl Telemetry {
         self.rate.per_second(self.started, self.clock.now())
     }
 
-    /// Bytes of response bodies whose length was known when they began.
-    #[must_use]
-    pub fn body_bytes(&self) -> u64 {
-        self.body_bytes.get()
-    }
-
     /// Statistics per endpoint.
     #[must_use]
     pub fn endpoints(&self) -> &Endpoints {
         &self.endpoints
     }
 
-    /// What the origin took, over all endpoints, since the last reset.
+    /// What happens on the way to and from the origin: to write to, and as
+    /// Prometheus sees it.
     #[must_use]
-    pub fn upstream(&self) -> &Latencies {
+    pub fn upstream(&self) -> &Arc<UpstreamCounters> {
         &self.upstream
     }
 
-    /// Sets what `/performance` shows to zero. Prometheus' counters go on.
+    /// The keys that are asked for most.
+    #[must_use]
+    pub fn top_keys(&self) -> &TopKeys {
+        &self.top_keys
+    }
+
+    /// The access log.
+    #[must_use]
+    pub fn access(&self) -> &AccessLog {
+        &self.access
+    }
+
+    /// How far warming has come.
+    #[must_use]
+    pub fn warmth(&self) -> &Warmth {
+        &self.warmth
+    }
+
+    /// Sets what `/performance` shows to zero. Prometheus' counters go on, and
+    /// so does the history.
     pub fn reset_performance(&self) {
+        let mut history = self.history.lock();
+        history.advance(self.clock.now(), self.look());
         self.endpoints.reset();
-        self.upstream.reset();
+        self.upstream.latencies.reset();
+        history.latencies_were_reset();
     }
 
     /// What happens on the way to and from Redis: to write to, and as
@@ -301,6 +288,7 @@ impl Telemetry {
         for route in self.routes() {
             route.reset_cache_counts();
         }
+        self.top_keys.reset();
         *self.redis_baseline.lock() = RedisCounts::of(&self.redis, &RedisCounts::default());
     }
 
@@ -349,6 +337,8 @@ mod tests {
             elapsed: Duration::from_millis(2),
             upstream: None,
             body_bytes: Some(10),
+            saved: cache.is_from_store().then_some(Duration::from_millis(50)),
+            client: None,
         }
     }
 
@@ -367,7 +357,9 @@ mod tests {
         assert_eq!(route.durations(CacheResult::Hit).snapshot().count, 1);
         assert_eq!(telemetry.unrouted().requests()[0].count, 1);
         assert_eq!(telemetry.unrouted().counters().hits.get(), 0);
-        assert_eq!(telemetry.body_bytes(), 60);
+        assert_eq!((counts.hit_bytes, counts.body_bytes), (30, 50));
+        assert_eq!(counts.saved, Duration::from_millis(150));
+        assert_eq!(telemetry.top_keys().by_hits(1)[0].hits, 3);
 
         // Both share a template, so they are one endpoint.
         let endpoint = telemetry
@@ -416,13 +408,21 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_in_flight_until_its_guard_is_dropped() {
+    fn history_goes_on_across_resets() {
         let telemetry = telemetry();
-        let first = telemetry.enter();
-        let second = telemetry.enter();
-        assert_eq!(telemetry.in_flight(), 2);
-        drop((first, second));
-        assert_eq!(telemetry.in_flight(), 0);
+        let route = telemetry.route("users", "/users/{id}");
+        telemetry.served(&served(Some(&route), CacheResult::Hit));
+        telemetry.reset_performance();
+        telemetry.reset_cache_stats();
+        telemetry.served(&served(Some(&route), CacheResult::Miss));
+        telemetry.served(&served(None, CacheResult::Bypass));
+        let minutes = telemetry.minutes(Duration::from_secs(3_600));
+        assert_eq!(minutes.len(), 1);
+        let counts = minutes[0].counts;
+        assert_eq!((counts.requests, counts.hits, counts.misses), (3, 1, 1));
+        assert_eq!(counts.bytes, 30);
+        assert!(minutes[0].p95 >= Duration::from_millis(2));
+        assert_eq!(telemetry.hours(Duration::from_secs(60)).1.counts, counts);
     }
 
     #[test]

@@ -9,19 +9,20 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::prometheus::core::{Collector, Desc};
-use ::prometheus::proto::{
-    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
-};
+use ::prometheus::proto::MetricFamily;
 use ::prometheus::{Registry, TextEncoder};
 
 use super::Telemetry;
 use super::counters::RedisCounters;
 use super::families::{self, FAMILIES, Family};
-use super::histogram::{DurationHistogram, HistogramSnapshot};
+use super::histogram::DurationHistogram;
+use super::page::{Page, distribution, float, value};
 use super::process::ProcessFigures;
 use super::route::RouteTelemetry;
+use super::upstream::UpstreamCounters;
 use crate::semantics::outcome::CacheResult;
 
 /// The `Content-Type` of what [`Exporter::render`] gives.
@@ -102,13 +103,22 @@ impl Collector for TelemetryCollector {
         let mut page = Page::default();
         let routes = self.telemetry.routes();
         requests(&mut page, &routes, self.telemetry.unrouted());
-        page.value(&families::BODY_BYTES, self.telemetry.body_bytes());
-        page.value(&families::INFLIGHT, self.telemetry.in_flight());
+        page.value(&families::BODY_BYTES, self.telemetry.totals().bytes);
+        queues(&mut page, &self.telemetry);
         caches(&mut page, &routes);
+        upstream(&mut page, self.telemetry.upstream());
         redis(&mut page, self.telemetry.redis());
+        let version = &[env!("CARGO_PKG_VERSION")];
+        page.family(
+            &families::BUILD,
+            vec![value(&families::BUILD, version, 1.0)],
+        );
+        page.value(&families::ACCESS_DROPPED, self.telemetry.access().dropped());
         if let Some(figures) = ProcessFigures::read() {
             process(&mut page, &figures);
         }
+        // One without samples yet has nothing to say.
+        page.0.retain(|family| !family.get_metric().is_empty());
         page.0
     }
 }
@@ -164,12 +174,71 @@ fn caches(page: &mut Page, routes: &[Arc<RouteTelemetry>]) {
     per_route(&families::CACHE_EVICTIONS, |route| {
         route.counters().evictions.get()
     });
+    per_route(&families::CACHE_EVICTIONS_EARLY, |route| {
+        route.counters().evictions_early.get()
+    });
     per_route(&families::CACHE_EXPIRATIONS, |route| {
         route.counters().expirations.get()
     });
     per_route(&families::CACHE_INVALIDATIONS, |route| {
         route.counters().invalidations.get()
     });
+    per_route(&families::CACHE_HIT_BYTES, |route| {
+        route.counters().hit_bytes.get()
+    });
+    per_route(&families::CACHE_BODY_BYTES, |route| {
+        route.counters().body_bytes.get()
+    });
+    let saved = routes.iter().map(|route| {
+        let saved = Duration::from_micros(route.counters().saved_micros.get());
+        value(&families::CACHE_SAVED, &[route.name()], saved.as_secs_f64())
+    });
+    page.family(&families::CACHE_SAVED, saved.collect());
+    let mut refusals = Vec::new();
+    for route in routes {
+        for (reason, count) in route.counters().refusals.counts() {
+            let labels = [route.name(), reason];
+            refusals.push(value(&families::REFUSALS, &labels, float(count)));
+        }
+    }
+    page.family(&families::REFUSALS, refusals);
+}
+
+fn queues(page: &mut Page, telemetry: &Telemetry) {
+    let gates = [
+        ("requests", telemetry.requests().figures()),
+        ("upstream", telemetry.upstream().exchanges.figures()),
+    ];
+    page.value(&families::INFLIGHT, gates[0].1.taken);
+    let waiting =
+        gates.map(|(queue, figures)| value(&families::WAITING, &[queue], float(figures.waiting)));
+    page.family(&families::WAITING, waiting.into());
+    let mut refused = Vec::new();
+    for (queue, figures) in gates {
+        let reasons = [
+            ("queue-full", figures.refused_full),
+            ("timed-out", figures.refused_late),
+        ];
+        for (reason, count) in reasons {
+            refused.push(value(&families::REFUSED, &[queue, reason], float(count)));
+        }
+    }
+    page.family(&families::REFUSED, refused);
+}
+
+fn upstream(page: &mut Page, upstream: &UpstreamCounters) {
+    page.value(
+        &families::UPSTREAM_INFLIGHT,
+        upstream.exchanges.figures().taken,
+    );
+    page.value(&families::UPSTREAM_CONNECTIONS, upstream.open.get());
+    page.value(&families::UPSTREAM_OPENED, upstream.opened.get());
+    page.value(&families::UPSTREAM_BODY_BYTES, upstream.body_bytes.get());
+    let errors = upstream.errors.counts();
+    let errors = errors
+        .into_iter()
+        .map(|(kind, count)| value(&families::UPSTREAM_ERRORS, &[kind], float(count)));
+    page.family(&families::UPSTREAM_ERRORS, errors.collect());
 }
 
 fn redis(page: &mut Page, counters: &RedisCounters) {
@@ -235,95 +304,8 @@ fn process(page: &mut Page, figures: &ProcessFigures) {
     page.value(&families::PROCESS_THREADS, figures.threads);
 }
 
-/// The families of one scrape.
-#[derive(Default)]
-struct Page(Vec<MetricFamily>);
-
-impl Page {
-    fn family(&mut self, family: &Family, metrics: Vec<Metric>) {
-        let mut made = MetricFamily::default();
-        made.set_name(family.name.to_owned());
-        made.set_help(family.help.to_owned());
-        made.set_field_type(family.kind);
-        made.set_metric(metrics);
-        self.0.push(made);
-    }
-
-    fn value(&mut self, family: &Family, figure: u64) {
-        self.float(family, float(figure));
-    }
-
-    fn float(&mut self, family: &Family, figure: f64) {
-        self.family(family, vec![value(family, &[], figure)]);
-    }
-}
-
-/// Prometheus counts in floating point: exact up to 2^53.
-#[expect(clippy::cast_precision_loss, reason = "the format has no integers")]
-fn float(figure: u64) -> f64 {
-    figure as f64
-}
-
-/// A sample of a counter or gauge.
-fn value(family: &Family, labels: &[&str], figure: f64) -> Metric {
-    let mut metric = labelled(family, labels);
-    if family.kind == MetricType::COUNTER {
-        let mut counter = Counter::default();
-        counter.set_value(figure);
-        metric.set_counter(counter);
-    } else {
-        let mut gauge = Gauge::default();
-        gauge.set_value(figure);
-        metric.set_gauge(gauge);
-    }
-    metric
-}
-
-/// A histogram; `None` while it is empty, so that a route costs series only
-/// for what happens on it.
-fn distribution(family: &Family, labels: &[&str], snapshot: &HistogramSnapshot) -> Option<Metric> {
-    if snapshot.count == 0 {
-        return None;
-    }
-    let buckets = snapshot
-        .cumulative
-        .iter()
-        .map(|(bound_seconds, count)| {
-            let mut bucket = Bucket::default();
-            bucket.set_upper_bound(*bound_seconds);
-            bucket.set_cumulative_count(*count);
-            bucket
-        })
-        .collect();
-    let mut histogram = Histogram::default();
-    histogram.set_bucket(buckets);
-    histogram.set_sample_count(snapshot.count);
-    histogram.set_sample_sum(snapshot.sum_seconds);
-    let mut metric = labelled(family, labels);
-    metric.set_histogram(histogram);
-    Some(metric)
-}
-
-fn labelled(family: &Family, values: &[&str]) -> Metric {
-    debug_assert_eq!(family.labels.len(), values.len(), "{}", family.name);
-    let pairs = family
-        .labels
-        .iter()
-        .zip(values)
-        .map(|(name, value)| {
-            let mut pair = LabelPair::default();
-            pair.set_name((*name).to_owned());
-            pair.set_value((*value).to_owned());
-            pair
-        })
-        .collect();
-    Metric::from_label(pairs)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use http::{Method, StatusCode};
 
     use super::*;
@@ -345,6 +327,8 @@ mod tests {
             elapsed: Duration::from_micros(40),
             upstream: (cache == CacheResult::Miss).then_some(Duration::from_millis(3)),
             body_bytes: None,
+            saved: None,
+            client: None,
         });
     }
 
@@ -356,6 +340,9 @@ mod tests {
         serve(&telemetry, Some(&route), CacheResult::Hit);
         serve(&telemetry, None, CacheResult::Bypass);
         route.counters().entries.set(7);
+        route.counters().refusals.increment("no-store");
+        route.counters().saved_micros.add(1_500_000);
+        telemetry.upstream().failed("connect");
         telemetry.redis().misses.add(3);
         telemetry.redis().corrupt.increment();
         let page = page(&telemetry);
@@ -369,6 +356,10 @@ mod tests {
             r#"pannier_cache_entries{route="a\"b"} 7"#,
             r#"pannier_redis_operations_total{operation="lookup",outcome="miss"} 2"#,
             r#"pannier_redis_operations_total{operation="lookup",outcome="corrupt"} 1"#,
+            r#"pannier_refusals_total{route="a\"b",reason="no-store"} 1"#,
+            r#"pannier_cache_saved_seconds_total{route="a\"b"} 1.5"#,
+            r#"pannier_upstream_errors_total{kind="connect"} 1"#,
+            r#"pannier_overload_refusals_total{queue="upstream",reason="queue-full"} 0"#,
             "pannier_redis_up 0",
             "pannier_inflight_requests 0",
         ] {

@@ -4,12 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http::StatusCode;
-
 use super::counters::RouteCounters;
 use super::endpoints::{Endpoint, Endpoints};
 use super::histogram::DurationHistogram;
 use super::labels::{MethodLabel, StatusIndex};
+use super::{ResponseServed, names};
 use crate::semantics::outcome::CacheResult;
 
 /// The counters of one route, kept as long as the process lives: a reload that
@@ -29,11 +28,18 @@ pub struct RouteTelemetry {
 struct RouteFigures {
     counters: Arc<RouteCounters>,
     /// What `/cache/stats` takes off: the figures at the last reset.
-    baseline: parking_lot::Mutex<CacheCounts>,
+    baseline: parking_lot::Mutex<Baseline>,
     durations: [DurationHistogram; CacheResult::ALL.len()],
     upstream: DurationHistogram,
     /// Made at a method's first request.
     methods: [OnceLock<Box<ByStatus>>; MethodLabel::ALL.len()],
+}
+
+/// Figures at the last reset.
+#[derive(Debug, Default)]
+struct Baseline {
+    counts: CacheCounts,
+    refusals: Vec<(&'static str, u64)>,
 }
 
 /// Requests of one method, by status and cache result. A status takes memory
@@ -48,6 +54,8 @@ pub struct RequestCount {
     pub method: MethodLabel,
     /// The status label.
     pub status: String,
+    /// Whether the status is a 5xx.
+    pub is_error: bool,
     /// How the cache answered.
     pub cache: CacheResult,
     /// How many.
@@ -69,6 +77,16 @@ pub struct CacheCounts {
     pub expirations: u64,
     /// Dropped because an invalidation matched them.
     pub invalidations: u64,
+    /// Dropped to make room with most of their lifetime before them.
+    pub evictions_early: u64,
+    /// Fetched anew and found to be what was stored.
+    pub unchanged: u64,
+    /// Bytes of bodies answered from the store.
+    pub hit_bytes: u64,
+    /// Bytes of all bodies answered.
+    pub body_bytes: u64,
+    /// What fetching had cost what the store answered.
+    pub saved: Duration,
 }
 
 impl CacheCounts {
@@ -80,6 +98,11 @@ impl CacheCounts {
             evictions: counters.evictions.get(),
             expirations: counters.expirations.get(),
             invalidations: counters.invalidations.get(),
+            evictions_early: counters.evictions_early.get(),
+            unchanged: counters.unchanged.get(),
+            hit_bytes: counters.hit_bytes.get(),
+            body_bytes: counters.body_bytes.get(),
+            saved: Duration::from_micros(counters.saved_micros.get()),
         }
     }
 
@@ -91,6 +114,11 @@ impl CacheCounts {
             evictions: self.evictions.saturating_sub(earlier.evictions),
             expirations: self.expirations.saturating_sub(earlier.expirations),
             invalidations: self.invalidations.saturating_sub(earlier.invalidations),
+            evictions_early: self.evictions_early.saturating_sub(earlier.evictions_early),
+            unchanged: self.unchanged.saturating_sub(earlier.unchanged),
+            hit_bytes: self.hit_bytes.saturating_sub(earlier.hit_bytes),
+            body_bytes: self.body_bytes.saturating_sub(earlier.body_bytes),
+            saved: self.saved.saturating_sub(earlier.saved),
         }
     }
 }
@@ -147,13 +175,23 @@ impl RouteTelemetry {
     /// What its cache counted since the last reset.
     #[must_use]
     pub fn cache_counts(&self) -> CacheCounts {
-        let baseline = *self.figures.baseline.lock();
+        let baseline = self.figures.baseline.lock().counts;
         CacheCounts::of(self.counters()).since(baseline)
     }
 
-    /// Lets [`Self::cache_counts`] start from zero.
+    /// Why responses were not stored since the last reset, and how often.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<(&'static str, u64)> {
+        let baseline = self.figures.baseline.lock();
+        names::since(self.counters().refusals.counts(), &baseline.refusals)
+    }
+
+    /// Lets [`Self::cache_counts`] and [`Self::refusals`] start from zero.
     pub fn reset_cache_counts(&self) {
-        *self.figures.baseline.lock() = CacheCounts::of(self.counters());
+        *self.figures.baseline.lock() = Baseline {
+            counts: CacheCounts::of(self.counters()),
+            refusals: self.counters().refusals.counts(),
+        };
     }
 
     /// Times from request head to response head, by how the cache answered.
@@ -181,10 +219,11 @@ impl RouteTelemetry {
                 for (cache, count) in CacheResult::ALL.into_iter().zip(counts.iter()) {
                     let count = count.load(Ordering::Relaxed);
                     if count > 0 {
-                        let status = StatusIndex(index).label();
+                        let status = StatusIndex(index);
                         all.push(RequestCount {
                             method,
-                            status,
+                            is_error: status.is_error(),
+                            status: status.label(),
                             cache,
                             count,
                         });
@@ -206,29 +245,32 @@ impl RouteTelemetry {
         Some(slot.get_or_init(|| endpoints.resolve(method, template)))
     }
 
-    pub(super) fn count(
-        &self,
-        method: MethodLabel,
-        status: StatusCode,
-        cache: CacheResult,
-        elapsed: Duration,
-        upstream: Option<Duration>,
-    ) {
+    pub(super) fn count(&self, method: MethodLabel, event: &ResponseServed<'_>) {
         let by_status = self.figures.methods[method.index()]
             .get_or_init(|| Box::new(ByStatus(std::array::from_fn(|_| OnceLock::new()))));
-        let counts = by_status.0[StatusIndex::from(status).0].get_or_init(Box::default);
-        counts[cache.index()].fetch_add(1, Ordering::Relaxed);
-        self.durations(cache).record(elapsed);
-        if let Some(upstream) = upstream {
+        let counts = by_status.0[StatusIndex::from(event.status).0].get_or_init(Box::default);
+        counts[event.cache.index()].fetch_add(1, Ordering::Relaxed);
+        self.durations(event.cache).record(event.elapsed);
+        if let Some(upstream) = event.upstream {
             self.figures.upstream.record(upstream);
         }
-        let has_cache = self.template.is_some();
-        match cache {
-            CacheResult::Hit | CacheResult::Stale | CacheResult::Revalidated if has_cache => {
-                self.counters().hits.increment();
+        let counters = self.counters();
+        let bytes = event.body_bytes.unwrap_or(0);
+        counters.body_bytes.add(bytes);
+        if self.template.is_none() {
+            return;
+        }
+        match event.cache {
+            CacheResult::Hit | CacheResult::Stale | CacheResult::Revalidated => {
+                counters.hits.increment();
+                counters.hit_bytes.add(bytes);
             }
-            CacheResult::Miss if has_cache => self.counters().misses.increment(),
-            _ => {}
+            CacheResult::Miss => counters.misses.increment(),
+            CacheResult::Bypass => {}
+        }
+        if let Some(saved) = event.saved {
+            let micros = u64::try_from(saved.as_micros()).unwrap_or(u64::MAX);
+            counters.saved_micros.add(micros);
         }
     }
 }

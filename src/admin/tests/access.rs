@@ -17,7 +17,17 @@ async fn with_a_token_only_the_probes_are_open() {
         } else {
             assert_eq!(answer.status, 401, "{target}");
             assert!(answer.head.contains("www-authenticate: bearer"));
-            assert!(answer.detail().contains("Bearer"));
+            if route.path == auth::DASHBOARD {
+                // A browser can show nothing else than a page.
+                assert!(answer.head.contains("content-type: text/html"));
+                assert!(
+                    answer
+                        .head
+                        .contains("content-security-policy: default-src 'none'")
+                );
+            } else {
+                assert!(answer.detail().contains("Bearer"));
+            }
         }
     }
     // A stranger does not even learn which paths there are, nor are headers
@@ -66,6 +76,21 @@ async fn without_a_token_a_web_page_changes_nothing() {
         let answer = admin.ask("POST", "/cache/invalidate", &[&host]).await;
         assert_eq!(answer.status, 200, "{host}");
     }
+}
+
+#[tokio::test]
+async fn without_a_token_the_dashboard_may_do_what_its_user_says() {
+    let admin = Admin::run(None).await;
+    let ours = format!("Origin: http://{}", admin.address);
+    let answer = admin.ask("POST", "/cache/invalidate", &[&ours]).await;
+    assert_eq!(answer.status, 200);
+    // A page that gave its own name this address is not the dashboard.
+    let rebound = ["Origin: http://evil.example", "Host: evil.example"];
+    let answer = admin.ask("POST", "/cache/invalidate", &rebound).await;
+    assert_eq!(answer.status, 403);
+    let elsewhere = ["Origin: http://127.0.0.1:1"];
+    let answer = admin.ask("POST", "/cache/invalidate", &elsewhere).await;
+    assert_eq!(answer.status, 403);
 }
 
 #[tokio::test]
@@ -137,6 +162,9 @@ async fn what_is_unclear_is_refused_with_a_sentence() {
         ("GET", "/performance/slowest?limit=1001", 400, "1001"),
         ("GET", "/performance/most-requested?limit=x", 400, "`x`"),
         ("GET", "/performance/endpoint/GET/nowhere", 404, "/nowhere"),
+        ("GET", "/history?window=2d", 400, "1m to 24h"),
+        ("GET", "/performance/summary?window=x", 400, "`x`"),
+        ("GET", "/cache/top-keys?limit=0", 400, "1 to 1000"),
         ("GET", "/nothing", 404, "/openapi.json"),
         ("GET", "/cache/invalidate", 405, "GET"),
     ] {

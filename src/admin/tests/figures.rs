@@ -1,6 +1,7 @@
 //! What the figures say of what happened.
 
 use super::*;
+use crate::gate::GateBounds;
 
 #[tokio::test]
 async fn cache_stats_say_what_the_caches_did() {
@@ -143,7 +144,13 @@ async fn performance_tells_every_endpoint_and_each_alone() {
 #[tokio::test]
 async fn stats_hold_everything_in_one_document() {
     let admin = Admin::run(None).await;
-    let in_flight = admin.telemetry.enter();
+    let gate = admin.telemetry.requests();
+    gate.set_bounds(GateBounds {
+        permits_max: 10,
+        queue_max: 4,
+        queue_timeout: Duration::from_millis(250),
+    });
+    let in_flight = gate.try_enter();
     admin.telemetry.redis().queue_length.set(3);
     let stats = admin.get("/stats").await.json();
     assert_eq!(stats["cache"]["caches"]["users"]["max_size"], 200);
@@ -153,6 +160,15 @@ async fn stats_hold_everything_in_one_document() {
     assert_eq!(queues, stats["queues"]);
     assert_eq!(queues["requests"]["in_flight"], 1);
     assert_eq!(queues["requests"]["in_flight_max"], 10);
+    assert_eq!(queues["requests"]["waiting_max"], 4);
+    assert_eq!(queues["requests"]["timeout_ms"], 250.0);
+    assert_eq!(queues["upstream"]["in_flight"], 0);
+    assert_eq!(
+        stats["health"]["status"], "warning",
+        "Redis is not connected"
+    );
+    assert_eq!(stats["warm"]["total"], 0);
+    assert!(stats["performance"]["summary"]["hours"].is_array());
     assert_eq!(queues["write_behind"]["length"], 3);
     assert_eq!(queues["write_behind"]["length_max"], 1_024);
     drop(in_flight);
@@ -169,4 +185,98 @@ async fn metrics_are_for_prometheus() {
     );
     assert!(answer.head.contains("cache-control: no-store"));
     assert!(answer.body.contains("pannier_inflight_requests 0"));
+}
+
+#[tokio::test]
+async fn the_store_says_what_it_saved_and_what_it_refused() {
+    let admin = Admin::run(None).await;
+    let route = admin.telemetry.route("users", "/users/{id}");
+    admin.serve(Some("users"), "/users/7", CacheResult::Miss, 5);
+    admin.serve(Some("users"), "/users/7", CacheResult::Hit, 1);
+    admin.serve(Some("users"), "/users/7", CacheResult::Hit, 1);
+    route.counters().refusals.increment("set-cookie");
+    route.counters().hit_bytes.add(300);
+    route.counters().body_bytes.add(400);
+    let stats = admin.get("/cache/stats").await.json();
+    let users = &stats["caches"]["users"];
+    assert_eq!(users["saved_seconds"], 0.5);
+    assert_eq!(users["byte_hit_rate_percent"], 75.0);
+    assert_eq!(users["refusals"], serde_json::json!({"set-cookie": 1}));
+    assert_eq!(stats["summary"]["saved_seconds"], 0.5);
+    let top = admin.get("/cache/top-keys").await.json();
+    assert_eq!(top["by_hits"][0]["path"], "/users/7");
+    assert_eq!(top["by_hits"][0]["hits"], 2);
+
+    admin.post("/cache/reset-stats").await;
+    let stats = admin.get("/cache/stats").await.json();
+    assert_eq!(stats["caches"]["users"]["refusals"], serde_json::json!({}));
+    assert_eq!(stats["caches"]["users"]["saved_seconds"], 0.0);
+    let page = admin.get("/metrics").await.body;
+    let series = "pannier_refusals_total{route=\"users\",reason=\"set-cookie\"} 1";
+    assert!(page.contains(series), "{page}");
+}
+
+#[tokio::test]
+async fn history_and_summary_tell_the_same() {
+    let admin = Admin::run(None).await;
+    for _ in 0..3 {
+        admin.serve(Some("users"), "/users/7", CacheResult::Hit, 4);
+    }
+    admin.serve(None, "/x", CacheResult::Bypass, 4);
+    let history = admin.get("/history?window=1h").await.json();
+    let sum = |name: &str| -> u64 {
+        let series = history[name].as_array().unwrap();
+        series.iter().map(|count| count.as_u64().unwrap()).sum()
+    };
+    assert_eq!((sum("requests"), sum("hits"), sum("errors")), (4, 3, 0));
+    let length = history["start"].as_array().unwrap().len();
+    for name in [
+        "p95_ms",
+        "bytes",
+        "misses",
+        "memory_bytes",
+        "cpu_percent",
+        "seconds",
+    ] {
+        assert_eq!(history[name].as_array().unwrap().len(), length, "{name}");
+    }
+    let summary = admin.get("/performance/summary?window=24h").await.json();
+    assert_eq!(summary["total"]["requests"], 4);
+    assert_eq!(summary["total"]["hit_rate_percent"], 100.0);
+    assert!(
+        summary["hours"]
+            .as_array()
+            .is_some_and(|hours| !hours.is_empty())
+    );
+    // A reset of the figures is none of the history.
+    admin.post("/performance/reset").await;
+    admin.serve(None, "/x", CacheResult::Bypass, 4);
+    let summary = admin.get("/performance/summary").await.json();
+    assert_eq!(summary["total"]["requests"], 5);
+}
+
+#[tokio::test]
+async fn health_names_the_route_and_the_key_to_change() {
+    let admin = Admin::run(None).await;
+    admin.telemetry.redis().up.set(1);
+    let route = admin.telemetry.route("users", "/users/{id}");
+    for _ in 0..200 {
+        admin.serve(Some("users"), "/users/7", CacheResult::Miss, 1);
+    }
+    route.counters().sets.add(200);
+    route.counters().unchanged.add(100);
+    let health = admin.get("/health").await.json();
+    assert_eq!(health["status"], "warning", "{health:#}");
+    assert_eq!(health["score"], 90);
+    let indicators = health["indicators"].as_array().unwrap();
+    for indicator in indicators {
+        for name in ["name", "status", "value", "threshold", "unit", "advice"] {
+            assert!(indicator.get(name).is_some(), "{name} of {indicator}");
+        }
+    }
+    let recommendations = health["recommendations"].to_string();
+    assert!(
+        recommendations.contains("route `users`: 50 % of its misses"),
+        "{recommendations}"
+    );
 }

@@ -20,8 +20,9 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::clock::Clock;
-use crate::config::Secret;
+use crate::config::{Config, HealthConfig, Secret, Upstream};
 use crate::semantics::outcome::CacheResult;
+use crate::telemetry::health::Followed;
 use crate::telemetry::prometheus::Exporter;
 use crate::telemetry::{ResponseServed, Telemetry};
 
@@ -92,12 +93,23 @@ impl Operations for Recorded {
     fn bounds(&self) -> Bounds {
         Bounds {
             memory_bytes_max: 1_000,
-            connections_max: 10,
             redis: Some(RedisBounds {
                 queue_max: 1_024,
                 queue_bytes_max: 4_096,
             }),
         }
+    }
+
+    fn health(&self) -> HealthConfig {
+        let authority = "127.0.0.1:3000".parse().unwrap();
+        Config::default_for(Upstream::Http { authority }).health
+    }
+
+    fn followed(&self) -> Option<Followed> {
+        Some(Followed {
+            is_in_touch: true,
+            ..Followed::default()
+        })
     }
 
     fn is_ready(&self) -> bool {
@@ -203,6 +215,8 @@ impl Admin {
             elapsed: Duration::from_millis(millis),
             upstream: (cache == CacheResult::Miss).then(|| Duration::from_millis(millis)),
             body_bytes: None,
+            saved: cache.is_from_store().then(|| Duration::from_millis(250)),
+            client: None,
         });
     }
 }

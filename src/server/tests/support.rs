@@ -25,6 +25,10 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) fn limits() -> Limits {
     Limits {
+        inflight_max: 1_000,
+        upstream_inflight_max: 1_000,
+        queue_max: 10,
+        queue_timeout: Duration::from_secs(1),
         connections_max: 100,
         head_bytes_max: 4 * 1024,
         target_bytes_max: 1024,

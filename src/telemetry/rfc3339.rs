@@ -5,7 +5,8 @@ use crate::clock::Timestamp;
 const MILLIS_PER_DAY: u64 = 86_400_000;
 
 /// `2023-11-14T22:13:20.000Z`
-pub(super) fn text(moment: Timestamp) -> String {
+#[must_use]
+pub fn text(moment: Timestamp) -> String {
     let millis = moment.unix_millis();
     let (year, month, day) = civil(millis / MILLIS_PER_DAY);
     let of_day = millis % MILLIS_PER_DAY;

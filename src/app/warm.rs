@@ -1,0 +1,218 @@
+//! Fetches at the start what `[[warm]]` names, so that clients find it stored.
+//!
+//! The requests go through the proxy like those of a client: routes, keys and
+//! bounds are the same, and so are the figures. What cannot be fetched is
+//! said, counted and passed over.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::StreamExt;
+use http::header::{HOST, USER_AGENT};
+use http::{HeaderValue, Request, Uri};
+use http_body_util::BodyExt;
+
+use crate::config::{Upstream, WarmConfig};
+use crate::message::Body;
+use crate::proxy::{Peer, Proxy, Shared};
+use crate::telemetry::warmth::Warmth;
+
+/// URLs of one file; further ones are not read.
+const URLS_MAX: usize = 100_000;
+/// Bytes of a file; a longer one is not read.
+const FILE_BYTES_MAX: u64 = 32 << 20;
+/// Between two lines of the log about progress: a tenth of all.
+const TELLS: u64 = 10;
+
+/// One URL to fetch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wanted {
+    host: String,
+    target: Uri,
+}
+
+/// Starts to warm. What readiness is to wait for is marked before this returns.
+pub(super) fn start(shared: &Arc<Shared>) {
+    let site = shared.site();
+    let mut awaited = Vec::new();
+    for config in &site.config.warm {
+        let wanted = wanted(config, &site.config.upstream);
+        shared.telemetry.warmth().plan(wanted.len() as u64);
+        let done = tokio::spawn(warm(Arc::clone(shared), wanted, config.concurrency_max));
+        if config.block {
+            awaited.push((done, config.block_timeout));
+        }
+    }
+    if awaited.is_empty() {
+        return;
+    }
+    shared.telemetry.warmth().set_awaited(true);
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        let begun = tokio::time::Instant::now();
+        for (done, within) in awaited {
+            if tokio::time::timeout_at(begun + within, done).await.is_err() {
+                tracing::warn!(
+                    "warming takes longer than `block_timeout`; readiness waits no more"
+                );
+            }
+        }
+        shared.telemetry.warmth().set_awaited(false);
+    });
+}
+
+async fn warm(shared: Arc<Shared>, wanted: Vec<Wanted>, concurrency_max: usize) {
+    let started = Instant::now();
+    let total = wanted.len() as u64;
+    let (proxy, telemetry) = (Proxy::new(Arc::clone(&shared), 0), &shared.telemetry);
+    tracing::info!(urls = total, "warming");
+    let mut done = 0;
+    let mut fetched = futures_util::stream::iter(wanted)
+        .map(|wanted| fetch(proxy.clone(), wanted))
+        .buffer_unordered(concurrency_max);
+    while let Some(is_success) = fetched.next().await {
+        telemetry.warmth().count(is_success);
+        done += 1;
+        if done % (total / TELLS).max(1) == 0 && done < total {
+            tracing::info!(done, urls = total, "warming goes on");
+        }
+        if shared.drain.is_draining() {
+            return;
+        }
+    }
+    tell(telemetry.warmth(), started);
+}
+
+fn tell(warmth: &Warmth, started: Instant) {
+    let figures = warmth.figures();
+    let took_s = started.elapsed().as_secs_f64();
+    let (warmed, failed) = (figures.warmed, figures.failed);
+    tracing::info!(warmed, failed, took_s, "warmed");
+}
+
+/// Whether it was answered with success, and whole.
+async fn fetch(proxy: Proxy, wanted: Wanted) -> bool {
+    let mut request = Request::new(Body::Empty);
+    *request.uri_mut() = wanted.target.clone();
+    let fields = request.headers_mut();
+    let Ok(host) = HeaderValue::try_from(&wanted.host) else {
+        return false;
+    };
+    fields.insert(HOST, host);
+    let agent = concat!("pannier/", env!("CARGO_PKG_VERSION"), " (warming)");
+    fields.insert(USER_AGENT, HeaderValue::from_static(agent));
+    let ourselves = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    request.extensions_mut().insert(Peer { address: ourselves });
+    let path = wanted.target.path();
+    let response = match proxy.serve(request).await {
+        Ok(response) => response,
+        Err(failure) => {
+            tracing::warn!(path, error = %failure.error, "not warmed");
+            return false;
+        }
+    };
+    let status = response.status();
+    let mut body = response.into_body();
+    while let Some(frame) = body.frame().await {
+        if let Err(error) = frame {
+            tracing::warn!(path, %error, "not warmed");
+            return false;
+        }
+    }
+    if !status.is_success() {
+        tracing::warn!(path, status = status.as_u16(), "not warmed");
+    }
+    status.is_success()
+}
+
+/// All that one table names, in its order; what cannot be read is said.
+fn wanted(config: &WarmConfig, upstream: &Upstream) -> Vec<Wanted> {
+    let host = if config.host.is_empty() {
+        match upstream {
+            Upstream::Http { authority } | Upstream::Https { authority } => authority.to_string(),
+            Upstream::Unix { .. } => "localhost".to_owned(),
+        }
+    } else {
+        config.host.clone()
+    };
+    let mut all: Vec<Wanted> = config
+        .paths
+        .iter()
+        .filter_map(|path| parse(path, &host))
+        .collect();
+    if let Some(file) = &config.file {
+        match read(file) {
+            Ok(text) => all.extend(of_text(&text, &host)),
+            Err(error) => {
+                tracing::error!(file = %file.display(), %error, "what to warm cannot be read");
+            }
+        }
+    }
+    all
+}
+
+fn read(file: &Path) -> std::io::Result<String> {
+    let bytes = std::fs::metadata(file)?.len();
+    if bytes > FILE_BYTES_MAX {
+        let message = format!("the file has more than {FILE_BYTES_MAX} bytes");
+        return Err(std::io::Error::other(message));
+    }
+    std::fs::read_to_string(file)
+}
+
+fn of_text(text: &str, host: &str) -> Vec<Wanted> {
+    let lines = text.lines().map(str::trim);
+    let mut lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let mut all = Vec::new();
+    for line in lines.by_ref().take(URLS_MAX) {
+        match parse(line, host) {
+            Some(wanted) => all.push(wanted),
+            None => tracing::warn!("a line of what to warm is neither a path nor a URL"),
+        }
+    }
+    if lines.next().is_some() {
+        tracing::warn!(URLS_MAX, "what to warm has more lines than are read");
+    }
+    all
+}
+
+/// A path, or a URL with the host in it.
+fn parse(written: &str, host: &str) -> Option<Wanted> {
+    let uri: Uri = written.parse().ok()?;
+    let target = Uri::from(uri.path_and_query()?.clone());
+    if !target.path().starts_with('/') {
+        return None;
+    }
+    let host = match uri.authority() {
+        Some(authority) if !authority.as_str().contains('@') => authority.to_string(),
+        Some(_) => return None,
+        None => host.to_owned(),
+    };
+    Some(Wanted { host, target })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_paths_or_urls() {
+        let text = "# the front page\n/\n\n /a?b=1 \nhttps://shop.example/x\nhttp://u:p@h/\nnot a url\nshop\n";
+        let wanted = of_text(text, "here:80");
+        let read: Vec<(String, String)> = wanted
+            .into_iter()
+            .map(|one| (one.host, one.target.to_string()))
+            .collect();
+        let expected = [
+            ("here:80", "/"),
+            ("here:80", "/a?b=1"),
+            ("shop.example", "/x"),
+        ];
+        assert_eq!(
+            read,
+            expected.map(|(host, target)| (host.into(), target.into()))
+        );
+    }
+}

@@ -1,0 +1,66 @@
+//! What happens on the way to and from the origin.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::counters::{Counter, Gauge};
+use super::histogram::Latencies;
+use super::names::NamedCounts;
+use crate::gate::Gate;
+
+/// What happens on the way to and from the origin. Never reset, but for the
+/// latencies that `/performance` shows.
+#[derive(Debug, Default)]
+pub struct UpstreamCounters {
+    /// Connections made.
+    pub opened: Counter,
+    /// Connections open now.
+    pub open: Gauge,
+    /// Bounds the exchanges under way, and counts them: an exchange is over
+    /// when the body of its response is.
+    pub exchanges: Arc<Gate>,
+    /// Bytes of response bodies that were received.
+    pub body_bytes: Counter,
+    /// Exchanges that failed, by kind.
+    pub errors: NamedCounts,
+    /// Since the last reset.
+    pub latencies: Latencies,
+    failures_in_a_row: AtomicU64,
+}
+
+impl UpstreamCounters {
+    /// A response head came.
+    pub fn answered(&self) {
+        // Read first: with a healthy origin nothing is written here.
+        if self.failures_in_a_row.load(Ordering::Relaxed) > 0 {
+            self.failures_in_a_row.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// No response head came, for a reason on the origin's side.
+    pub fn failed(&self, kind: &'static str) {
+        self.errors.increment(kind);
+        self.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An exchange that the origin had no part in failed: it was refused here,
+    /// or its client broke off.
+    pub fn gave_up(&self, kind: &'static str) {
+        self.errors.increment(kind);
+    }
+
+    /// Exchanges that failed since the origin last answered.
+    #[must_use]
+    pub fn failures_in_a_row(&self) -> u64 {
+        self.failures_in_a_row.load(Ordering::Relaxed)
+    }
+
+    /// Connections that no exchange uses. Read one after the other while
+    /// exchanges come and go: may be off by as many.
+    #[must_use]
+    pub fn idle(&self) -> u64 {
+        self.open
+            .get()
+            .saturating_sub(self.exchanges.figures().taken)
+    }
+}
