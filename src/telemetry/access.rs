@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::counters::Counter;
 use super::{ResponseServed, milliseconds, rfc3339};
@@ -81,10 +81,7 @@ fn write_lines(lines: &Receiver<String>, out: impl Write) {
                 // Nobody reads it: to go on would only cost.
                 return;
             }
-            next = match lines.try_recv() {
-                Ok(line) => Some(line),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-            };
+            next = lines.try_recv().ok();
         }
         if out.flush().is_err() {
             return;
