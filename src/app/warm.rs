@@ -23,8 +23,9 @@ use crate::telemetry::warmth::Warmth;
 const URLS_MAX: usize = 100_000;
 /// Bytes of a file; a longer one is not read.
 const FILE_BYTES_MAX: u64 = 32 << 20;
-/// Between two lines of the log about progress: a tenth of all.
+/// Lines of the log about progress, where there is enough to tell of.
 const TELLS: u64 = 10;
+const MANY: u64 = 100;
 
 /// One URL to fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +76,7 @@ async fn warm(shared: Arc<Shared>, wanted: Vec<Wanted>, concurrency_max: usize) 
     while let Some(is_success) = fetched.next().await {
         telemetry.warmth().count(is_success);
         done += 1;
-        if done % (total / TELLS).max(1) == 0 && done < total {
+        if total >= MANY && done % (total / TELLS) == 0 && done < total {
             tracing::info!(done, urls = total, "warming goes on");
         }
         if shared.drain.is_draining() {

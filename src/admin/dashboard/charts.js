@@ -7,6 +7,8 @@ const LEFT = 46;
 const RIGHT = 6;
 const TOP = 8;
 const BOTTOM = 22;
+/** Seconds that a chart shows at least. */
+const SPAN_MIN = 900;
 
 /** A bound above `value` that is easy to divide: 1, 2, 2.5, 5 times a power of ten. */
 function roundUp(value, step) {
@@ -55,7 +57,9 @@ class Chart {
     this.width = Math.max(240, Math.round(this.box.clientWidth));
     this.svg.setAttribute("viewBox", `0 0 ${this.width} ${HEIGHT}`);
     const now = history.start.at(-1) + 60;
-    this.from = now - history.window_seconds;
+    // A process younger than the window has the width to itself.
+    const youngest = Math.min(history.window_seconds, SPAN_MIN);
+    this.from = Math.max(now - history.window_seconds, Math.min(history.start[0], now - youngest));
     this.to = now;
     this.values = this.lines.map((line) => history.start.map((_, at) => line.of(history, at)));
     const highest = Math.max(0, ...this.values.flat().filter((value) => value != null));
