@@ -14,6 +14,7 @@ use http::{HeaderMap, Method, StatusCode};
 use tokio::sync::oneshot;
 
 use super::ask::{Ask, Cacheable};
+use super::collapse::Collapsed;
 use super::fill::{self, Filling};
 use super::flight::Lead;
 use super::forward::{self, Answer};
@@ -30,7 +31,6 @@ use crate::semantics::storability::{Exchange, Refusal, Storability, Storable, ju
 use crate::semantics::stored::{Position, StoredHead, StoredResponse};
 use crate::semantics::update::{freshened, is_of_another};
 use crate::semantics::validation::strip_conditions;
-use crate::store::hold::{Asked, Hold};
 use crate::store::memory::{Departure, Entry};
 
 /// What those who follow a flight are told.
@@ -56,17 +56,6 @@ pub(super) enum Source {
     /// The origin failed with this status, and the stored response bridges it.
     OriginError(StatusCode),
 }
-
-/// What became of leaving a fetch to another instance.
-enum Collapsed {
-    /// It is ours, with a hold where there is one.
-    Ours(Option<Hold>),
-    /// Another has fetched it.
-    Found(Arc<Entry>),
-}
-
-/// Between two looks for what another instance fetches.
-const COLLAPSE_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 
 /// What the fetch's own client is told.
 #[derive(Debug)]
@@ -216,7 +205,7 @@ impl Fetch {
     }
 
     /// What Redis has, put into memory; only where no ban is against it.
-    async fn look_in_redis(&self, cacheable: &Cacheable) -> Option<Arc<Entry>> {
+    pub(super) async fn look_in_redis(&self, cacheable: &Cacheable) -> Option<Arc<Entry>> {
         let store = &self.shared.store;
         let response = store
             .lookup_shared(&cacheable.cache, &cacheable.key, &self.ask.fields)
@@ -233,39 +222,6 @@ impl Fetch {
         let entry = Arc::new(Entry::promoted(response, checked.checked, softened));
         store.promote(&cacheable.cache, cacheable.key, Arc::clone(&entry));
         Some(entry)
-    }
-
-    /// Leaves the fetch of a cold key to one instance, where that is wanted:
-    /// waits for its record, or for being the one.
-    async fn collapse(&self, cacheable: &Cacheable) -> Collapsed {
-        let redis = self.shared.store.redis.as_ref();
-        let is_whole = matches!(self.wanted, Wanted::Whole);
-        let is_cold = is_whole && self.may_use_redis && self.candidate.is_none();
-        let Some(redis) = redis.filter(|redis| is_cold && redis.is_collapsing()) else {
-            return Collapsed::Ours(None);
-        };
-        let wait = self.ask.site.config.coalescing.wait_timeout;
-        let until = std::time::Instant::now() + wait;
-        while std::time::Instant::now() < until {
-            let hold = match redis.hold(&cacheable.key).await {
-                Asked::Ours(hold) => Some(hold),
-                Asked::Theirs => {
-                    tokio::time::sleep(COLLAPSE_PAUSE).await;
-                    None
-                }
-                Asked::Unavailable => break,
-            };
-            // The one who had the hold before may have just been done.
-            if let Some(entry) = self.look_in_redis(cacheable).await
-                && is_usable(&entry, &self.ask)
-            {
-                return Collapsed::Found(entry);
-            }
-            if hold.is_some() {
-                return Collapsed::Ours(hold);
-            }
-        }
-        Collapsed::Ours(None)
     }
 
     async fn receive(self, cacheable: &Cacheable, client: oneshot::Sender<First>, answer: Answer) {
@@ -479,18 +435,6 @@ impl Fetch {
         let _ = client.send(First::Own(Box::new(answer), refusal));
     }
 
-    /// Whether the origin may still say what was before a write.
-    fn settles(&self, cacheable: &Cacheable, answer: &Answer, storable: &Storable) -> bool {
-        let settle = self.ask.site.config.invalidation.settle;
-        if settle.is_zero() {
-            return false;
-        }
-        let head = stored_head(&self.ask, cacheable, answer, storable.clone(), self.began);
-        self.shared
-            .invalidation
-            .settles(&head, answer.request_time, settle)
-    }
-
     fn remember_not_shareable(&self, cacheable: &Cacheable) {
         let now = self.shared.clock.now();
         self.shared.not_shareable.remember(cacheable.key, now);
@@ -555,7 +499,7 @@ pub(super) fn exchange<'a>(ask: &'a Ask, answer: &Answer, response: &'a HeaderMa
 }
 
 /// Whether a stored response answers this request without the origin.
-fn is_usable(entry: &Entry, ask: &Ask) -> bool {
+pub(super) fn is_usable(entry: &Entry, ask: &Ask) -> bool {
     let head = &entry.response.head;
     let circumstances = Circumstances {
         is_softly_banned: entry.softened.load(std::sync::atomic::Ordering::Acquire) != 0,

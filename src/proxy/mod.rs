@@ -20,6 +20,7 @@ use crate::message::interim::Interim;
 use crate::origin::request::overriding_methods;
 
 mod ask;
+mod collapse;
 mod failure;
 mod fetch;
 mod fill;
@@ -34,6 +35,7 @@ mod ranged;
 mod read;
 mod remember;
 mod reply;
+mod settle;
 mod shared;
 mod told;
 mod write;

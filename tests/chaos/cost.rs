@@ -59,6 +59,7 @@ fn stored(number: usize, invalidation: &Invalidation) -> StoredResponse {
             query: "".into(),
         },
         route: "/**".into(),
+        language_keys: Default::default(),
         vary: Default::default(),
         secondary: Default::default(),
         request_time: now,
