@@ -13,8 +13,9 @@ use super::route_values::{
     parse_pattern, parse_route_path, parse_tag,
 };
 use super::{InvalidationRule, RouteConfig};
+use crate::message::targeted::{TARGETS, Target};
 use crate::pattern::Pattern;
-use crate::semantics::policy::{KeySpec, Policy, QueryKey, StoreErrors, StoreSetCookie};
+use crate::semantics::policy::{KeySpec, Policy, QueryKey, StoreErrors, StoreSetCookie, Targets};
 
 /// The longest lifetime anything may be configured to.
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
@@ -86,6 +87,16 @@ fn route(mut table: Table<'_>, seen: &mut Seen) -> Option<RouteConfig> {
             Choice(&[("never", StoreErrors::Never), ("origin", StoreErrors::Origin)]),
             "\"never\": a 4xx or 5xx is not stored; \"origin\": it is when the origin gives it explicit freshness, on a route without ttl also by heuristics.",
         ),
+        targets: Targets(table.option(
+            "targets",
+            TARGETS.to_vec(),
+            List(Choice(&[
+                ("pannier-cache-control", Target::Pannier),
+                ("cdn-cache-control", Target::Cdn),
+                ("surrogate-control", Target::Surrogate),
+            ])),
+            "Response fields that govern in the place of Cache-Control and Expires, most applicable first (RFC 9213). With surrogate-control, Surrogate-Capability is sent to the origin.",
+        )),
         set_cookie: table.option(
             "set_cookie",
             StoreSetCookie::Public,

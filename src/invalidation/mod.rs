@@ -75,6 +75,9 @@ struct SharedLog {
 /// What became of an invalidation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
+    /// The local number of the last of the bans: what is known here to have
+    /// been stored after them may stand.
+    pub number: u64,
     /// Its place in the log; `None` without a log, or while the log cannot be
     /// reached: then it is in force here and will be in the log as soon as
     /// that can be.
@@ -196,12 +199,13 @@ impl Invalidation {
     /// or its lease has run out.
     pub async fn put_in_force(&self, bans: &[Ban]) -> Receipt {
         let mut receipt = Receipt {
+            number: self.here.bans.head(),
             position: None,
             is_kept: true,
             appended: Instant::now(),
         };
         let Some(shared) = &self.shared else {
-            self.here.apply(bans);
+            receipt.number = self.here.apply(bans);
             return receipt;
         };
         if bans.is_empty() {
@@ -213,6 +217,7 @@ impl Invalidation {
             let number = self.here.apply(bans);
             (number, shared.log.append(number, payload))
         };
+        receipt.number = number;
         match appended.await {
             Appended::At(position) => {
                 receipt.appended = Instant::now();

@@ -11,6 +11,7 @@ use http::{HeaderMap, Method, Uri};
 use super::scope::{Ban, Scope};
 use crate::config::{DefaultInvalidation, InvalidationRule};
 use crate::pattern::Pattern;
+use crate::semantics::tags::invalidated as groups_of;
 use crate::semantics::target::RequestTarget;
 
 /// The rules in force.
@@ -70,7 +71,12 @@ impl Rules {
             }
         }
         let patterns = patterns.into_iter().map(Scope::Pattern);
-        let tags = tags.into_iter().map(|tag| Scope::Tag(tag.into()));
+        let groups = answer.map_or_else(Vec::new, |answer| groups_of(answer, host));
+        let tags = tags
+            .into_iter()
+            .map(Box::from)
+            .chain(groups)
+            .map(Scope::Tag);
         let mut bans: Vec<Ban> = Vec::new();
         for ban in patterns.chain(tags).map(Ban::hard) {
             if !bans.contains(&ban) {

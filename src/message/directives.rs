@@ -69,7 +69,7 @@ impl ResponseDirectives {
     #[must_use]
     pub fn of(fields: &HeaderMap) -> Self {
         let mut all = Self::default();
-        for_each(fields, |name, value| all.take(name, value));
+        for_each(fields, &CACHE_CONTROL, |name, value| all.take(name, value));
         all
     }
 
@@ -131,7 +131,7 @@ impl RequestDirectives {
                 .any(|value| value.as_bytes().eq_ignore_ascii_case(b"no-cache"));
             return all;
         }
-        for_each(fields, |name, value| match name {
+        for_each(fields, &CACHE_CONTROL, |name, value| match name {
             "no-store" => all.no_store = true,
             "no-cache" => all.no_cache = true,
             "only-if-cached" => all.only_if_cached = true,
@@ -169,8 +169,12 @@ fn delta_seconds(value: Option<&str>) -> Duration {
 /// Calls `take` with every directive: its name in lower case, and its value
 /// without quotes. Everything is read from one joined line, so that a quoted
 /// comma does not end a directive.
-fn for_each(fields: &HeaderMap, mut take: impl FnMut(&str, Option<&str>)) {
-    for line in fields.get_all(CACHE_CONTROL) {
+pub(super) fn for_each(
+    fields: &HeaderMap,
+    field: &HeaderName,
+    mut take: impl FnMut(&str, Option<&str>),
+) {
+    for line in fields.get_all(field) {
         for directive in split_outside_quotes(line) {
             let directive = directive.trim();
             let (name, value) = match directive.split_once('=') {

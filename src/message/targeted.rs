@@ -4,36 +4,56 @@
 //! governs, and `Cache-Control` and `Expires` do not count then. One that is
 //! no dictionary of structured fields (RFC 8941), or empty, is as if it were
 //! not there.
+//!
+//! `Surrogate-Control` is older (W3C Edge Architecture) and written like
+//! `Cache-Control`; it counts where a route puts it on its list.
 
-use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderName};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
-use super::directives::ResponseDirectives;
+use super::directives::{ResponseDirectives, for_each};
+use super::fields::PSEUDONYM;
 
 /// The field that speaks to us alone: never seen by a client.
 pub const PANNIER_CACHE_CONTROL: HeaderName = HeaderName::from_static("pannier-cache-control");
 /// The field that speaks to every cache an origin's operator runs.
 pub const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
-/// Most applicable first (RFC 9213 §2.2).
-const TARGETS: [HeaderName; 2] = [PANNIER_CACHE_CONTROL, CDN_CACHE_CONTROL];
+/// What content delivery networks had before.
+pub const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
+
+/// A field that may govern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// [`PANNIER_CACHE_CONTROL`].
+    Pannier,
+    /// [`CDN_CACHE_CONTROL`].
+    Cdn,
+    /// [`SURROGATE_CONTROL`].
+    Surrogate,
+}
+
+/// The target list where nothing else is said, most applicable first
+/// (RFC 9213 §2.2).
+pub const TARGETS: [Target; 2] = [Target::Pannier, Target::Cdn];
 
 /// The directives that govern a response.
 #[must_use]
-pub fn governing(fields: &HeaderMap, ignores_cache_control: bool) -> ResponseDirectives {
-    let targeted = TARGETS.iter().find_map(|name| read(fields, name));
+pub fn governing(
+    fields: &HeaderMap,
+    targets: &[Target],
+    ignores_cache_control: bool,
+) -> ResponseDirectives {
+    let targeted = targets.iter().find_map(|target| match target {
+        Target::Pannier => read(fields, &PANNIER_CACHE_CONTROL),
+        Target::Cdn => read(fields, &CDN_CACHE_CONTROL),
+        Target::Surrogate => read_surrogate(fields),
+    });
     match targeted {
         Some(directives) => directives,
         None if ignores_cache_control => ResponseDirectives::ignored(),
         None => ResponseDirectives::of(fields),
     }
-}
-
-/// Whether a field's name is on the target list, or `Cache-Control` itself.
-#[must_use]
-pub fn is_cache_control(name: &HeaderName) -> bool {
-    *name == CACHE_CONTROL || TARGETS.contains(name)
 }
 
 fn read(fields: &HeaderMap, name: &HeaderName) -> Option<ResponseDirectives> {
@@ -56,6 +76,43 @@ fn read(fields: &HeaderMap, name: &HeaderName) -> Option<ResponseDirectives> {
         take(&mut directives, name.as_str(), &item.bare_item);
     }
     Some(directives)
+}
+
+/// `no-store`, and `max-age=fresh+stale`; a directive with `;device` is for
+/// that device alone.
+fn read_surrogate(fields: &HeaderMap) -> Option<ResponseDirectives> {
+    let mut directives = ResponseDirectives::ignored();
+    let mut counts = false;
+    for_each(fields, &SURROGATE_CONTROL, |name, value| {
+        let (name, of_name) = split_device(name);
+        let (value, of_value) = value.map_or((None, None), |value| {
+            let (value, device) = split_device(value);
+            (Some(value), device)
+        });
+        let device = of_name.or(of_value);
+        if device.is_some_and(|device| device != PSEUDONYM) {
+            return;
+        }
+        match name {
+            "no-store" => directives.take(name, None),
+            "max-age" => {
+                let value = value.unwrap_or_default();
+                let (fresh, stale) = value.split_once('+').unwrap_or((value, "0"));
+                directives.take(name, Some(fresh));
+                directives.take("stale-while-revalidate", Some(stale));
+            }
+            _ => return,
+        }
+        counts = true;
+    });
+    counts.then_some(directives)
+}
+
+fn split_device(text: &str) -> (&str, Option<&str>) {
+    match text.split_once(';') {
+        Some((text, device)) => (text.trim_end(), Some(device.trim())),
+        None => (text, None),
+    }
 }
 
 /// Directives that forbid something hold whatever is given with them;
@@ -89,7 +146,31 @@ mod tests {
         for (name, value) in lines {
             fields.append(*name, HeaderValue::from_static(value));
         }
-        governing(&fields, false)
+        governing(&fields, &TARGETS, false)
+    }
+
+    fn surrogate(line: &'static str) -> ResponseDirectives {
+        let mut fields = HeaderMap::new();
+        fields.insert(SURROGATE_CONTROL, HeaderValue::from_static(line));
+        fields.insert("cache-control", HeaderValue::from_static("max-age=9"));
+        governing(&fields, &[Target::Surrogate], false)
+    }
+
+    #[test]
+    fn surrogate_control_counts_where_it_is_listed_and_for_us() {
+        assert!(surrogate("no-store").no_store);
+        let read = surrogate("content=\"ESI/1.0\", MaX-aGe=60+30;pannier");
+        assert_eq!(read.max_age, Some(Duration::from_secs(60)));
+        assert_eq!(read.stale_while_revalidate, Some(Duration::from_secs(30)));
+        for other in ["no-store;edge", "max-age=60;edge", "content=\"x\"", ""] {
+            assert_eq!(
+                surrogate(other).max_age,
+                Some(Duration::from_secs(9)),
+                "{other}"
+            );
+        }
+        let unlisted = governed(&[("surrogate-control", "no-store")]);
+        assert!(!unlisted.no_store);
     }
 
     #[test]

@@ -234,6 +234,12 @@ impl Ask {
         &self.site.origins[self.thread % self.site.origins.len()]
     }
 
+    /// Whether its route lets `Surrogate-Control` govern.
+    pub(super) fn honours_surrogate_control(&self) -> bool {
+        let route = self.route.as_ref();
+        route.is_some_and(|route| route.policy.targets.has_surrogate())
+    }
+
     pub(super) fn is_head(&self) -> bool {
         self.method == Method::HEAD
     }

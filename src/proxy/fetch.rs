@@ -490,6 +490,7 @@ fn count_refusal(cacheable: &Cacheable, refusal: Refusal) {
 
 pub(super) fn exchange<'a>(ask: &'a Ask, answer: &Answer, response: &'a HeaderMap) -> Exchange<'a> {
     Exchange {
+        host: &ask.host,
         request: &ask.fields,
         status: answer.head.status,
         response,

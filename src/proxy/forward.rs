@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_TYPE, DATE, HOST};
 use http::response::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 
 use super::ask::Ask;
 use crate::clock::{Clock, Timestamp};
-use crate::message::fields::{append_via, strip_hop_by_hop};
+use crate::message::fields::{append_member, append_via, strip_hop_by_hop};
 use crate::message::{Body, fields};
 use crate::origin::body::OriginBody;
 use crate::origin::error::OriginError;
@@ -30,9 +30,16 @@ pub(super) struct Answer {
     pub(super) took: Duration,
 }
 
+/// By which an origin sees that `Surrogate-Control` is heeded.
+const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");
+
 /// The fields a request goes forward with. `Host` is the client's.
 pub(super) fn fields_of(ask: &Ask) -> HeaderMap {
     let mut fields = fields_for_origin(&ask.fields, &ask.sender);
+    if ask.honours_surrogate_control() {
+        let ours = HeaderValue::from_static("pannier=\"Surrogate/1.0\"");
+        append_member(&mut fields, SURROGATE_CAPABILITY, ours);
+    }
     if !fields.contains_key(HOST)
         && let Ok(host) = HeaderValue::try_from(ask.host.as_str())
     {

@@ -3,18 +3,20 @@
 //! (RFC 9110 §9.3.3, RFC 9111 §3).
 //!
 //! Stored only where nobody else's write came in between: our own bans are the
-//! only ones since the request was sent.
+//! only ones of its target since the request was sent.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::CONTENT_LOCATION;
+use http::response::Parts;
 use http::{HeaderMap, Method, Response, StatusCode, Uri};
 use tokio::sync::oneshot;
 
 use super::ask::{Ask, Cacheable};
 use super::failure::ProxyError;
 use super::fetch::{Fetch, Fillable, First, Wanted, exchange};
+use super::forward::Answer;
 use super::pass::Exchanged;
 use super::reply;
 use super::shared::Shared;
@@ -24,9 +26,10 @@ use crate::semantics::freshness::LifetimeSource;
 use crate::semantics::storability::{Storability, Storable, judge};
 use crate::semantics::stored::Position;
 
-/// How far bans were known when a POST was sent and when it was answered.
+/// An answer to POST that may answer a GET.
 pub(super) struct Posted {
-    began: Position,
+    cacheable: Cacheable,
+    /// How far bans were known when it was there.
     answered: Position,
 }
 
@@ -38,39 +41,53 @@ pub(super) struct Storing {
 }
 
 impl Posted {
-    /// To be called when the answer is there, before its own bans are in force.
-    pub(super) fn before(shared: &Shared, began: Position) -> Self {
-        Self {
-            began,
-            answered: shared.invalidation.position(),
-        }
-    }
-
-    /// What is to be stored of the answer, now that its `bans` are in force.
-    pub(super) fn storable(
-        self,
+    /// To be called when the answer is there and before its own bans are in
+    /// force; `began` is from before the request was sent. `None` where the
+    /// answer answers no GET, or where a ban of another write came meanwhile.
+    pub(super) fn before(
         shared: &Shared,
         ask: &Ask,
-        exchanged: &Exchanged,
-        bans: usize,
-    ) -> Option<Storing> {
-        let head = &exchanged.answer.head;
+        began: &Position,
+        head: &Parts,
+    ) -> Option<Self> {
         let may_answer_get = ask.method == Method::POST
             && head.status == StatusCode::OK
             && is_at_target(&head.headers, ask);
         let cacheable = may_answer_get.then(|| ask.as_get()).flatten()?;
-        let now = shared.invalidation.position();
-        let is_undisturbed = self.answered.local == self.began.local
-            && now.local - self.answered.local == bans as u64;
-        let exchange = exchange(ask, &exchanged.answer, &head.headers);
+        let answered = shared.invalidation.position();
+        let (route, target) = (&cacheable.route.name, &cacheable.target);
+        let was_overtaken = shared.invalidation.overtook(began, route, target);
+        (!was_overtaken).then_some(Self {
+            cacheable,
+            answered,
+        })
+    }
+
+    /// What is to be stored of the answer, now that its `bans` are in force,
+    /// the last of them as number `last`. `None` where another ban came in
+    /// between them, and where the answer does not state its freshness.
+    pub(super) fn storable(
+        self,
+        ask: &Ask,
+        answer: &Answer,
+        bans: usize,
+        last: u64,
+    ) -> Option<Storing> {
+        let cacheable = self.cacheable;
+        if last - self.answered.local != bans as u64 {
+            return None;
+        }
+        let exchange = exchange(ask, answer, &answer.head.headers);
         match judge(&exchange, &cacheable.route.policy, &cacheable.route.key) {
-            Storability::Store(storable)
-                if is_undisturbed && storable.freshness.source == LifetimeSource::Origin =>
-            {
+            Storability::Store(storable) if storable.freshness.source == LifetimeSource::Origin => {
+                let began = Position {
+                    local: last,
+                    log: self.answered.log,
+                };
                 Some(Storing {
-                    storable: *storable,
-                    began: now,
                     cacheable,
+                    storable: *storable,
+                    began,
                 })
             }
             _ => None,

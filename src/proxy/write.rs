@@ -79,13 +79,18 @@ async fn forward(
     let bans: Vec<Ban> = methods
         .flat_map(|method| rules.bans_of(&method, &ask.host, &target, answer))
         .collect();
-    let posted = Posted::before(&shared, began);
+    let posted = outcome
+        .as_ref()
+        .ok()
+        .and_then(|sent| Posted::before(&shared, &ask, &began, &sent.answer.head));
     let receipt = shared.invalidation.put_in_force(&bans).await;
     if !receipt.is_kept {
         return Err(ProxyError::Untold);
     }
     let exchanged = outcome?;
-    match posted.storable(&shared, &ask, &exchanged, bans.len()) {
+    let storing = posted
+        .and_then(|posted| posted.storable(&ask, &exchanged.answer, bans.len(), receipt.number));
+    match storing {
         Some(storing) => storing.store(shared, ask, exchanged).await,
         None => Ok(exchanged.into_response(&shared, &ask)),
     }

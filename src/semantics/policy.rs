@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use crate::message::targeted::{TARGETS, Target};
+
 /// The caching rules of one route (`[[routes]]`), validated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
@@ -22,6 +24,27 @@ pub struct Policy {
     pub errors: StoreErrors,
     /// When a response with `Set-Cookie` is stored.
     pub set_cookie: StoreSetCookie,
+    /// Which targeted fields govern in the place of `Cache-Control`, most
+    /// applicable first (RFC 9213 §2.2).
+    pub targets: Targets,
+}
+
+/// `targets = […]` of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Targets(pub Vec<Target>);
+
+impl Default for Targets {
+    fn default() -> Self {
+        Self(TARGETS.to_vec())
+    }
+}
+
+impl Targets {
+    /// Whether `Surrogate-Control` is among them.
+    #[must_use]
+    pub fn has_surrogate(&self) -> bool {
+        self.0.contains(&Target::Surrogate)
+    }
 }
 
 /// `errors = …` of a route.

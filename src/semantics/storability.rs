@@ -103,6 +103,8 @@ impl Refusal {
 /// A response head and the exchange that brought it.
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange<'a> {
+    /// Host and port as the client named them, lower case.
+    pub host: &'a str,
     /// Fields of the request, as the client sent them.
     pub request: &'a HeaderMap,
     /// Status of the response.
@@ -129,7 +131,11 @@ fn try_store(
     policy: &Policy,
     spec: &KeySpec,
 ) -> Result<Storable, Refusal> {
-    let directives = targeted::governing(exchange.response, policy.ignore.cache_control);
+    let directives = targeted::governing(
+        exchange.response,
+        &policy.targets.0,
+        policy.ignore.cache_control,
+    );
     let refuse_if = |condition: bool, refusal| if condition { Err(refusal) } else { Ok(()) };
 
     refuse_if(
@@ -205,7 +211,7 @@ fn try_store(
         freshness.always_validate && !validators.any(),
         Refusal::NoFreshness,
     )?;
-    let tags = tags::of(exchange.response).map_err(|_| Refusal::Tags)?;
+    let tags = tags::of(exchange.response, exchange.host).map_err(|_| Refusal::Tags)?;
     let fields = compact(&fields_to_replay(exchange, policy, &directives.withheld));
     Ok(Storable {
         tags,
@@ -309,6 +315,7 @@ mod tests {
     ) -> Result<Storable, Refusal> {
         let now = Timestamp::from_unix_millis(1_000_000);
         let exchange = Exchange {
+            host: "h",
             request: &fields(request),
             status: StatusCode::from_u16(status).expect("a status"),
             response: &fields(response),

@@ -18,11 +18,47 @@ const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
 const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
 const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
 
-/// The tags of a response, sorted, each once.
+/// What a write's answer names groups by (RFC 9875 §3).
+const CACHE_GROUP_INVALIDATION: HeaderName = HeaderName::from_static("cache-group-invalidation");
+
+/// The tags of the groups that the answer to a write at `host` invalidates
+/// (RFC 9875 §3).
+#[must_use]
+pub fn invalidated(answer: &HeaderMap, host: &str) -> Vec<Box<str>> {
+    let groups = groups(answer, &CACHE_GROUP_INVALIDATION).into_iter();
+    groups.map(|group| of_origin(&group, host)).collect()
+}
+
+/// The tag of a group: groups of one name at two hosts are two (RFC 9875
+/// §2.1). The separator is in no tag and no host.
+fn of_origin(group: &str, host: &str) -> Box<str> {
+    format!("{host}\n{group}").into()
+}
+
+/// The strings of a list field; none where it is not a list of strings
+/// (RFC 9875 §2).
+fn groups(fields: &HeaderMap, name: &HeaderName) -> Vec<Box<str>> {
+    let lines: Vec<&[u8]> = fields
+        .get_all(name)
+        .iter()
+        .map(|line| line.as_bytes())
+        .collect();
+    let Ok(list) = sfv::Parser::new(&lines.join(&b", "[..])).parse::<sfv::List>() else {
+        return Vec::new();
+    };
+    let names = list.iter().filter_map(|member| match member {
+        sfv::ListEntry::Item(item) => item.bare_item.as_string().map(|text| text.as_str().into()),
+        sfv::ListEntry::InnerList(_) => None,
+    });
+    names.collect()
+}
+
+/// The tags of a response at `host`, sorted, each once. A group is a tag twice:
+/// by its name, for operators, and by its name at its origin, for writes.
 ///
 /// # Errors
 /// [`TooManyTags`] beyond [`TAGS_MAX`] or [`TAG_BYTES_MAX`].
-pub fn of(fields: &HeaderMap) -> Result<Box<[Box<str>]>, TooManyTags> {
+pub fn of(fields: &HeaderMap, host: &str) -> Result<Box<[Box<str>]>, TooManyTags> {
     let mut tags: Vec<Box<str>> = Vec::new();
     for (name, separator) in [(SURROGATE_KEY, ' '), (CACHE_TAG, ',')] {
         for line in fields.get_all(name) {
@@ -31,16 +67,9 @@ pub fn of(fields: &HeaderMap) -> Result<Box<[Box<str>]>, TooManyTags> {
             tags.extend(members.filter(|tag| !tag.is_empty()).map(Into::into));
         }
     }
-    for line in fields.get_all(CACHE_GROUPS) {
-        // One that is no list of strings is ignored whole (RFC 9875 §2).
-        if let Ok(list) = sfv::Parser::new(line.as_bytes()).parse::<sfv::List>() {
-            tags.extend(list.iter().filter_map(|member| match member {
-                sfv::ListEntry::Item(item) => {
-                    item.bare_item.as_string().map(|text| text.as_str().into())
-                }
-                sfv::ListEntry::InnerList(_) => None,
-            }));
-        }
+    for group in groups(fields, &CACHE_GROUPS) {
+        tags.push(of_origin(&group, host));
+        tags.push(group);
     }
     tags.sort_unstable();
     tags.dedup();
@@ -62,9 +91,9 @@ mod tests {
         fields.append(SURROGATE_KEY, HeaderValue::from_static("a  b"));
         fields.append(CACHE_TAG, HeaderValue::from_static("b, c d"));
         fields.append(CACHE_GROUPS, HeaderValue::from_static("\"e,f\", token"));
-        let tags = of(&fields).expect("few");
+        let tags = of(&fields, "h").expect("few");
         let tags: Vec<&str> = tags.iter().map(|tag| &**tag).collect();
-        assert_eq!(tags, ["a", "b", "c d", "e,f"]);
+        assert_eq!(tags, ["a", "b", "c d", "e,f", "h\ne,f"]);
     }
 
     #[test]
@@ -72,6 +101,21 @@ mod tests {
         let mut fields = HeaderMap::new();
         let long = "x".repeat(TAG_BYTES_MAX + 1);
         fields.insert(CACHE_TAG, HeaderValue::try_from(long).expect("a value"));
-        assert_eq!(of(&fields), Err(TooManyTags));
+        assert_eq!(of(&fields, "h"), Err(TooManyTags));
+    }
+
+    #[test]
+    fn a_write_invalidates_the_groups_it_names_at_its_own_origin_rfc9875_3() {
+        let mut answer = HeaderMap::new();
+        answer.append(
+            CACHE_GROUP_INVALIDATION,
+            HeaderValue::from_static("\"a\", b, \"c\";x"),
+        );
+        answer.append(CACHE_GROUP_INVALIDATION, HeaderValue::from_static("\"d\""));
+        let tags = invalidated(&answer, "h:80");
+        let tags: Vec<&str> = tags.iter().map(|tag| &**tag).collect();
+        assert_eq!(tags, ["h:80\na", "h:80\nc", "h:80\nd"]);
+        answer.append(CACHE_GROUP_INVALIDATION, HeaderValue::from_static("\"e"));
+        assert!(invalidated(&answer, "h:80").is_empty());
     }
 }
