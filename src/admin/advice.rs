@@ -22,6 +22,17 @@ pub(super) fn of_route(cache: &CacheFigures) -> Vec<String> {
     }
     let is_never_stored = cache.sets == 0 && cache.size == 0 && cache.hits == 0;
     let is_low = cache.hit_rate_percent < LOW_HIT_RATE_PERCENT;
+    if let Some((reason, count)) = cache.refusals.iter().max_by_key(|(_, count)| **count)
+        && count * 5 > cache.misses
+        && let Some(what_to_do) = of_refusal(reason)
+    {
+        advice.push(format!(
+            "{count} responses were not stored because of `{reason}`: {what_to_do}"
+        ));
+    }
+    if is_never_stored && !advice.is_empty() {
+        return advice;
+    }
     if is_never_stored {
         advice.push(
             "no response was ever stored: the `Cache-Status` field of a response says why; \
@@ -35,14 +46,6 @@ pub(super) fn of_route(cache: &CacheFigures) -> Vec<String> {
         advice.push(format!(
             "{unchanged:.0} % of its misses are expiries of unchanged bodies; a longer `ttl` or \
              an `ETag` would save them"
-        ));
-    }
-    if let Some((reason, count)) = cache.refusals.iter().max_by_key(|(_, count)| **count)
-        && count * 5 > cache.misses
-        && let Some(what_to_do) = of_refusal(reason)
-    {
-        advice.push(format!(
-            "{count} responses were not stored because of `{reason}`: {what_to_do}"
         ));
     }
     if cache.evictions * 5 > cache.sets {
@@ -86,8 +89,13 @@ fn of_refusal(reason: &str) -> Option<&'static str> {
         "set-cookie" => {
             "`ignore_headers = [\"set-cookie\"]` of the route, where the cookie means nothing here"
         }
-        "no-store" | "private" | "request-no-store" => {
-            "`ignore_headers = [\"cache-control\"]` of the route, where it says so by default"
+        "no-store" => {
+            "`ignore_headers = [\"cache-control\"]` of the route, where the application says so \
+             of everything"
+        }
+        "private" => {
+            "each is for one user; where it is not, let the application say `public`, else take \
+             the route out"
         }
         "authorization" => "`key.headers = [\"Authorization\"]` of the route stores one for each",
         "no-freshness" => "give the route a `ttl`",

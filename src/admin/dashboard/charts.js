@@ -10,14 +10,13 @@ const BOTTOM = 22;
 /** Seconds that a chart shows at least. */
 const SPAN_MIN = 900;
 
-/** A bound above `value` that is easy to divide: 1, 2, 2.5, 5 times a power of ten. */
-function roundUp(value, step) {
+/** A bound above `value` that is easy to halve: 1, 2, 4 times a power of ten, or a power of two. */
+function roundUp(value, step, binary) {
   if (value <= 0) return step;
+  if (binary) return Math.max(step, 2 ** Math.ceil(Math.log2(value)));
   const size = 10 ** Math.floor(Math.log10(value));
-  for (const factor of [1, 2, 2.5, 5, 10]) {
-    if (value <= factor * size * 1.0001) return Math.max(step, factor * size);
-  }
-  return 10 * size;
+  const factor = [1, 2, 4, 10].find((one) => value <= one * size * 1.0001);
+  return Math.max(step, factor * size);
 }
 
 class Chart {
@@ -63,7 +62,7 @@ class Chart {
     this.to = now;
     this.values = this.lines.map((line) => history.start.map((_, at) => line.of(history, at)));
     const highest = Math.max(0, ...this.values.flat().filter((value) => value != null));
-    const top = this.options.top || roundUp(highest, this.options.step || 1);
+    const top = this.options.top || roundUp(highest, this.options.step || 1, this.options.binary);
     this.x = (seconds) => LEFT + (seconds - this.from) / (this.to - this.from) * (this.width - LEFT - RIGHT);
     this.y = (value) => HEIGHT - BOTTOM - Math.min(value, top) / top * (HEIGHT - TOP - BOTTOM);
     const parts = [...this.grid(top), ...this.paths(), ...this.cursor()];

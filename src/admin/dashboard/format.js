@@ -111,6 +111,13 @@ function dress(element, attributes) {
   }
 }
 
+/** Shows a sentence; what stands between backticks as code. */
+function tell(element, words) {
+  if (element.dataset.told === words) return;
+  element.dataset.told = words;
+  element.replaceChildren(...words.split("`").map((part, at) => (at % 2 ? make("code", {}, part) : part)));
+}
+
 /** Changes a text only where it differs, so that selections and readers are left alone. */
 function say(element, words) {
   if (element.textContent !== words) element.textContent = words;

@@ -117,10 +117,14 @@ function overview(refresh) {
       ]);
       verdict.dataset.level = health.status;
       say(score, String(health.score));
-      say(sentence, health.message);
+      tell(sentence, health.message);
       say(since, `Running for ${text(span(system.uptime_seconds))}; the figures below are live.`);
       showIndicators(indicators, health.indicators);
-      advice.replaceChildren(...health.recommendations.map((words) => make("li", {}, words)));
+      advice.replaceChildren(...health.recommendations.map((words) => {
+        const item = make("li");
+        tell(item, words);
+        return item;
+      }));
       noAdvice.hidden = health.recommendations.length > 0;
       const asked = sum(hour.hits) + sum(hour.misses);
       const failed = sum(hour.errors);
@@ -128,9 +132,9 @@ function overview(refresh) {
       const latest = hour.p95_ms.slice(recent).filter((_, at) => hour.requests[recent + at] > 0).sort((a, b) => a - b);
       const ofFailed = share(failed, sum(hour.requests));
       requests.show(rate(system.requests_per_second), `${text(count(sum(hour.requests)))} in the last hour`);
-      hits.show(percent(share(sum(hour.hits), asked)), `${text(percent(cache.summary.byte_hit_rate_percent))} of bytes since reset`);
+      hits.show(percent(share(sum(hour.hits), asked)), `${text(percent(cache.summary.byte_hit_rate_percent))} of bytes`);
       p95.show(milliseconds(latest.length ? latest[Math.floor(latest.length / 2)] : null), "last five minutes");
-      errors.show(percent(ofFailed), `${text(count(failed))} in the last hour`, failed > 0 ? (ofFailed >= 5 ? "critical" : "warning") : "");
+      errors.show(percent(ofFailed), `${text(count(failed))} in the last hour`, ofFailed >= 5 ? "critical" : ofFailed >= 1 ? "warning" : "");
       saved.show(span(cache.summary.saved_seconds), `${text(count(cache.summary.total_hits))} hits since reset`);
       const waiting = queues.requests.waiting + queues.upstream.waiting;
       flight.show(count(queues.requests.in_flight), `${text(count(waiting))} waiting, ${queues.upstream.in_flight} at the origin`, waiting > 100 ? "warning" : "");
@@ -147,10 +151,12 @@ function showIndicators(list, indicators) {
   list.replaceChildren(...sorted.map((one) => {
     const value = one.value == null ? "not judged" : `${Number(one.value.toFixed(1))} ${one.unit}`;
     const words = one.name.replaceAll("_", " ");
-    return make("li", { "data-level": one.status },
+    const said = make("span", { class: "said", hidden: one.status === "healthy" });
+    tell(said, one.advice);
+    return make("li", { "data-level": one.status, title: one.advice },
       make("span", { class: "sign", role: "img", "aria-label": one.status }, SIGNS[one.status]),
       make("span", {}, words), make("span", { class: "figure", title: `threshold ${one.threshold} ${one.unit}` }, value),
-      make("span", { class: "said" }, one.advice));
+      said);
   }));
 }
 
@@ -354,7 +360,7 @@ function system(refresh) {
     { title: "Refused or dropped", of: (row) => row.refused, show: (row) => text(count(row.refused)), tone: (row) => (row.refused ? "bad" : "zero") },
   ], { sorted: 3, filter: null, empty: "" });
   const charts = [
-    new Chart("Memory", [{ name: "resident", fill: true, format: bytes, of: (history, at) => history.memory_bytes[at] }], { note: "of the process", step: 1 << 20, empty: " " }),
+    new Chart("Memory", [{ name: "resident", fill: true, format: bytes, of: (history, at) => history.memory_bytes[at] }], { note: "of the process", binary: true, step: 1 << 20, empty: " " }),
     new Chart("Processor", [{ name: "of one core", fill: true, format: percent, of: (history, at) => (history.seconds[at] >= 5 ? history.cpu_percent[at] : null) }], { step: 10, empty: " " }),
   ];
   return {

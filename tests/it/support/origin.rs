@@ -273,6 +273,9 @@ async fn serve(place: Place, shared: Arc<Shared>) -> (Place, JoinHandle<()>) {
             let accepting = async move {
                 let mut connections = JoinSet::new();
                 while let Ok((stream, _)) = listener.accept().await {
+                    // Head and body are written apart: without this, Nagle's
+                    // algorithm would hold each body back for 40 ms.
+                    let _ = stream.set_nodelay(true);
                     connections.spawn(converse(Wire::new(stream), Arc::clone(&shared)));
                 }
             };

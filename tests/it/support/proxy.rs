@@ -124,12 +124,14 @@ impl Builder {
         std::fs::write(&config, self.text()).expect("a file in it");
         let log = folder.path().join("stderr");
         let stderr = std::fs::File::create(&log).expect("a file in it");
+        let access_log = folder.path().join("stdout");
+        let stdout = std::fs::File::create(&access_log).expect("a file in it");
 
         let process = Command::new(env!("CARGO_BIN_EXE_pannier"))
             .args(["run", "--log-format", "json", "--config"])
             .arg(&config)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(stdout)
             .stderr(stderr)
             .kill_on_drop(true)
             .spawn()
@@ -142,6 +144,7 @@ impl Builder {
             process: Mutex::new(process),
             config,
             log,
+            access_log,
             _redis: None,
             _folder: folder,
         };
@@ -262,6 +265,7 @@ pub(crate) struct Proxy {
     process: Mutex<Child>,
     config: PathBuf,
     log: PathBuf,
+    access_log: PathBuf,
     _redis: Option<Arc<Redis>>,
     _folder: TempDir,
 }
@@ -427,6 +431,16 @@ impl Proxy {
     pub(crate) fn log(&self) -> String {
         let log = std::fs::read(&self.log).unwrap_or_default();
         String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// Waits until the access log has so many lines.
+    pub(crate) async fn access_lines(&self, count: usize) -> Vec<String> {
+        eventually(&format!("{count} lines of the access log"), async || {
+            let text = std::fs::read_to_string(&self.access_log).unwrap_or_default();
+            let whole = text.matches('\n').count() >= count;
+            whole.then(|| text.lines().map(str::to_owned).collect())
+        })
+        .await
     }
 
     /// Waits until a line of the log contains `text`.
