@@ -74,7 +74,6 @@ fn stored(number: usize, invalidation: &Invalidation) -> StoredResponse {
             never_stale: false,
         },
         validators: Default::default(),
-        language_keys: Box::default(),
         tags: Box::default(),
         position: invalidation.position(),
         fetch_cost: Duration::ZERO,
