@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{IF_RANGE, RANGE};
-use http::response::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::sync::oneshot;
 
@@ -18,13 +17,14 @@ use super::collapse::Collapsed;
 use super::fill::{self, Filling};
 use super::flight::Lead;
 use super::forward::{self, Answer};
+use super::landing::{First, Landing, Source};
 use super::part;
 use super::remember::Share;
 use super::shared::{FlightKey, Shared};
 use crate::invalidation::bans::Verdict;
 use crate::message::Body;
 use crate::message::directives::RequestDirectives;
-use crate::message::tee::{Reader, tee};
+use crate::message::tee::tee;
 use crate::origin::error::OriginError;
 use crate::semantics::reuse::{self, Circumstances, Reuse};
 use crate::semantics::storability::{Exchange, Refusal, Storability, Storable, judge};
@@ -32,45 +32,6 @@ use crate::semantics::stored::{Position, StoredHead, StoredResponse};
 use crate::semantics::update::{freshened, is_of_another};
 use crate::semantics::validation::strip_conditions;
 use crate::store::memory::{Departure, Entry};
-
-/// What those who follow a flight are told.
-#[derive(Clone, Debug)]
-pub(super) enum Landing {
-    /// A stored response that may be reused.
-    Reusable(Arc<Entry>, Source),
-    /// The origin's answer, on its way into the store.
-    Filling(Arc<Filling>),
-    /// The answer was for the one who asked only: ask yourself.
-    NotShareable,
-    /// There is no answer.
-    Failed(OriginError),
-}
-
-/// Where a stored response came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
-    /// Another tier, or another instance, had it.
-    Redis,
-    /// The origin confirmed it.
-    Validated,
-    /// The origin failed with this status, and the stored response bridges it.
-    OriginError(StatusCode),
-}
-
-/// What the fetch's own client is told.
-#[derive(Debug)]
-pub(super) enum First {
-    /// The same as everybody else.
-    Landed(Landing),
-    /// The answer being stored, with all the origin said to this client.
-    Filling {
-        head: Box<Parts>,
-        filling: Arc<Filling>,
-        reader: Reader,
-    },
-    /// An answer for this client alone.
-    Own(Box<Answer>, Refusal),
-}
 
 /// A fetch.
 #[derive(Debug)]

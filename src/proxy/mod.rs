@@ -28,6 +28,7 @@ mod flight;
 mod forward;
 mod head;
 mod held;
+mod landing;
 mod part;
 mod pass;
 mod posted;

@@ -15,8 +15,9 @@ use tokio::sync::oneshot;
 
 use super::ask::{Ask, Cacheable};
 use super::failure::ProxyError;
-use super::fetch::{Fetch, Fillable, First, Wanted, exchange};
+use super::fetch::{Fetch, Fillable, Wanted, exchange};
 use super::forward::Answer;
+use super::landing::First;
 use super::pass::Exchanged;
 use super::reply;
 use super::shared::Shared;

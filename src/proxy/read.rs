@@ -10,9 +10,10 @@ use http::Response;
 
 use super::ask::{Ask, Cacheable};
 use super::failure::{Failure, ProxyError};
-use super::fetch::{Fetch, First, Landing, Source, Wanted};
+use super::fetch::{Fetch, Wanted};
 use super::fill::Filling;
 use super::flight::{GivenUp, Joined};
+use super::landing::{First, Landing, Source};
 use super::part::Found;
 use super::shared::Shared;
 use super::told::{CacheStatus, Forwarded, Told};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::ask::Ask;
-use super::fetch::Landing;
 use super::flight::Flights;
+use super::landing::Landing;
 use super::remember::{FillingBudget, NotShareable};
 use crate::clock::Clock;
 use crate::config::Config;
