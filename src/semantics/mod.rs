@@ -11,6 +11,8 @@ pub mod partial;
 pub mod policy;
 pub mod range;
 pub mod reuse;
+#[cfg(test)]
+mod second_opinion;
 mod selecting;
 pub mod storability;
 pub mod stored;

@@ -371,11 +371,11 @@ impl Shared {
 
 /// Sends `reply`; gives the connection back where it can be used again.
 async fn answer(mut wire: Wire, request: &Received, reply: Reply) -> Option<Wire> {
-    if let Some(gate) = &reply.gate {
-        gate.pass().await;
-    }
     for early in &reply.early {
         wire.send(early.as_bytes()).await.ok()?;
+    }
+    if let Some(gate) = &reply.gate {
+        gate.pass().await;
     }
     match &reply.body {
         Body::HangUp => return None,

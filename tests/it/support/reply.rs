@@ -162,7 +162,7 @@ impl Reply {
         self
     }
 
-    /// Waits at `gate` before a byte is sent.
+    /// Waits at `gate` before a byte of the final response is sent.
     pub(crate) fn held_by(mut self, gate: &Gate) -> Self {
         self.gate = Some(gate.clone());
         self
