@@ -32,6 +32,8 @@ pub struct ResponseDirectives {
     pub proxy_revalidate: bool,
     /// `must-understand`.
     pub must_understand: bool,
+    /// `immutable` (RFC 8246).
+    pub immutable: bool,
     /// `max-age`.
     pub max_age: Option<Duration>,
     /// `s-maxage`.
@@ -92,6 +94,7 @@ impl ResponseDirectives {
             "must-revalidate" => self.must_revalidate = true,
             "proxy-revalidate" => self.proxy_revalidate = true,
             "must-understand" => self.must_understand = true,
+            "immutable" => self.immutable = true,
             "max-age" => first(&mut self.max_age, value),
             "s-maxage" => first(&mut self.s_maxage, value),
             "stale-while-revalidate" => first(&mut self.stale_while_revalidate, value),

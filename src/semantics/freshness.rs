@@ -42,6 +42,9 @@ pub struct Freshness {
     /// `must-revalidate`, `proxy-revalidate`, `s-maxage`: never reused stale,
     /// whatever the client or the route would accept.
     pub never_stale: bool,
+    /// `immutable`: while it is fresh, only `no-cache` has it validated
+    /// (RFC 8246 §2).
+    pub is_immutable: bool,
 }
 
 /// Where a freshness lifetime comes from, in order of precedence.
@@ -90,6 +93,7 @@ impl Freshness {
                 .min(STALENESS_MAX),
             always_validate: directives.no_cache,
             never_stale,
+            is_immutable: directives.immutable,
         }
     }
 

@@ -265,14 +265,20 @@ mod tests {
     fn ranges_beyond_the_content_are_unsatisfiable_rfc9110_15_5_17() {
         assert_eq!(select("bytes=10-", 10), Some(Selection::Unsatisfiable));
         assert_eq!(select("bytes=-0", 10), Some(Selection::Unsatisfiable));
-        assert_eq!(select("bytes=20-30, 1-1", 10), parts(&[1..2]));
+        assert_eq!(
+            select("bytes=20-30, 1-1", 10),
+            parts(std::slice::from_ref(&(1..2)))
+        );
         assert_eq!(select("bytes=0-0", 0), Some(Selection::Whole));
     }
 
     #[test]
     fn overlapping_ranges_are_joined_and_others_keep_their_order_rfc9110_15_3_7_2() {
         assert_eq!(select("bytes=6-7,0-1", 10), parts(&[6..8, 0..2]));
-        assert_eq!(select("bytes=0-5,3-,1-2", 10), parts(&[0..10]));
+        assert_eq!(
+            select("bytes=0-5,3-,1-2", 10),
+            parts(std::slice::from_ref(&(0..10)))
+        );
     }
 
     #[test]

@@ -56,13 +56,15 @@ pub fn assess(
     if circumstances.is_unsynced {
         return Reuse::Validate(Why::Unsynced);
     }
-    if request.no_cache || request.max_age.is_some_and(|most| current_age > most) {
+    let is_fresh = current_age < freshness.lifetime && !circumstances.is_softly_banned;
+    let is_too_old = request.max_age.is_some_and(|most| current_age > most)
+        && !(freshness.is_immutable && is_fresh);
+    if request.no_cache || is_too_old {
         let accepts_stale = !request.no_cache && request.max_stale.is_some();
         if !accepts_stale {
             return Reuse::Validate(Why::Request);
         }
     }
-    let is_fresh = current_age < freshness.lifetime && !circumstances.is_softly_banned;
     if is_fresh {
         let left = freshness.lifetime.saturating_sub(current_age);
         return if request.min_fresh.is_some_and(|least| left < least) {
@@ -124,6 +126,7 @@ mod tests {
             stale_if_error: seconds(100),
             always_validate: false,
             never_stale: false,
+            is_immutable: false,
         }
     }
 
@@ -157,6 +160,26 @@ mod tests {
         assert_eq!(at(5, &young), Reuse::Fresh);
         assert_eq!(at(6, &young), Reuse::Validate(Why::Request));
         assert_eq!(at(31, &long), Reuse::Validate(Why::Request));
+    }
+
+    #[test]
+    fn a_fresh_immutable_response_is_validated_for_no_cache_alone_rfc8246_2() {
+        let immutable = Freshness {
+            is_immutable: true,
+            ..stored()
+        };
+        let reload = RequestDirectives {
+            max_age: Some(Duration::ZERO),
+            ..Default::default()
+        };
+        let insist = RequestDirectives {
+            no_cache: true,
+            ..Default::default()
+        };
+        let at = |age, request| assess(&immutable, seconds(age), request, Circumstances::default());
+        assert_eq!(at(59, &reload), Reuse::Fresh);
+        assert_eq!(at(60, &reload), Reuse::Validate(Why::Request));
+        assert_eq!(at(1, &insist), Reuse::Validate(Why::Request));
     }
 
     #[test]

@@ -166,6 +166,7 @@ pub(crate) mod tests_support {
                 stale_if_error: Duration::ZERO,
                 always_validate: false,
                 never_stale: false,
+                is_immutable: false,
             },
             validators: Validators::default(),
             tags: Box::default(),

@@ -68,6 +68,7 @@ pub(crate) fn varying(body: impl Into<Bytes>, vary: &str, request: &HeaderMap) -
                 stale_if_error: Duration::ZERO,
                 always_validate: false,
                 never_stale: false,
+                is_immutable: false,
             },
             tags: ["user-7".into(), "users".into()].into(),
             position: Position {

@@ -1,0 +1,135 @@
+use super::*;
+use http::HeaderValue;
+use std::time::Duration;
+
+type Lines<'a> = &'a [(&'static str, &'static str)];
+
+fn fields(lines: Lines<'_>) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for (name, value) in lines {
+        map.append(*name, HeaderValue::from_static(value));
+    }
+    map
+}
+
+fn judged(
+    status: u16,
+    request: Lines<'_>,
+    response: Lines<'_>,
+    policy: &Policy,
+    spec: &KeySpec,
+) -> Result<Storable, Refusal> {
+    let now = Timestamp::from_unix_millis(1_000_000);
+    let exchange = Exchange {
+        host: "h",
+        request: &fields(request),
+        status: StatusCode::from_u16(status).expect("a status"),
+        response: &fields(response),
+        request_time: now,
+        response_time: now,
+    };
+    match judge(&exchange, policy, spec) {
+        Storability::Store(storable) => Ok(*storable),
+        Storability::Refuse(refusal) => Err(refusal),
+    }
+}
+
+fn with_ttl() -> Policy {
+    Policy {
+        ttl: Some(Duration::from_secs(60)),
+        ..Policy::default()
+    }
+}
+
+fn refusal(status: u16, request: Lines<'_>, response: Lines<'_>) -> Option<Refusal> {
+    judged(status, request, response, &with_ttl(), &KeySpec::default()).err()
+}
+
+#[test]
+fn what_belongs_to_one_user_is_not_stored() {
+    for (response, expected) in [
+        (("cache-control", "no-store"), Refusal::NoStore),
+        (("cache-control", "Private, max-age=9"), Refusal::Private),
+        (("set-cookie", "sid=1"), Refusal::SetCookie),
+        (("vary", "*"), Refusal::VaryAny),
+        (
+            ("content-type", "Text/Event-Stream;x"),
+            Refusal::EventStream,
+        ),
+    ] {
+        assert_eq!(refusal(200, &[], &[response]), Some(expected));
+    }
+}
+
+#[test]
+fn an_answer_to_credentials_is_stored_only_where_it_says_so() {
+    let credentials = [("authorization", "Bearer x")];
+    let closed = [("cache-control", "max-age=9")];
+    assert_eq!(
+        refusal(200, &credentials, &closed),
+        Some(Refusal::Authorization)
+    );
+    for open in ["public", "s-maxage=9", "max-age=9, must-revalidate"] {
+        assert_eq!(refusal(200, &credentials, &[("cache-control", open)]), None);
+    }
+    let keyed = KeySpec {
+        headers: vec![AUTHORIZATION],
+        ..KeySpec::default()
+    };
+    assert!(judged(200, &credentials, &closed, &with_ttl(), &keyed).is_ok());
+}
+
+#[test]
+fn an_ignored_cookie_is_not_replayed() {
+    let policy = Policy {
+        ignore: super::super::policy::IgnoredFields {
+            set_cookie: true,
+            ..Default::default()
+        },
+        ..with_ttl()
+    };
+    let cookie = [("set-cookie", "sid=1"), ("x-kept", "1")];
+    let stored = judged(200, &[], &cookie, &policy, &KeySpec::default()).expect("stored");
+    assert!(!stored.fields.contains_key(SET_COOKIE));
+    assert!(stored.fields.contains_key("x-kept"));
+}
+
+#[test]
+fn a_withheld_field_is_left_out_and_the_rest_stored() {
+    let lines = [
+        ("cache-control", "max-age=9, private=\"Set-Cookie\""),
+        ("set-cookie", "sid=1"),
+    ];
+    let stored = judged(200, &[], &lines, &with_ttl(), &KeySpec::default()).expect("stored");
+    assert!(!stored.fields.contains_key(SET_COOKIE));
+}
+
+#[test]
+fn errors_are_stored_only_where_route_and_origin_agree() {
+    let fresh = [("cache-control", "max-age=9")];
+    assert_eq!(refusal(404, &[], &fresh), Some(Refusal::Status));
+    let origin = Policy {
+        errors: StoreErrors::Origin,
+        ..with_ttl()
+    };
+    assert!(judged(404, &[], &fresh, &origin, &KeySpec::default()).is_ok());
+    assert_eq!(
+        judged(404, &[], &[], &origin, &KeySpec::default()).err(),
+        Some(Refusal::Status)
+    );
+}
+
+#[test]
+fn what_can_be_neither_reused_nor_validated_is_not_stored() {
+    let policy = Policy::default();
+    let spec = KeySpec::default();
+    assert_eq!(
+        judged(200, &[], &[], &policy, &spec).err(),
+        Some(Refusal::NoFreshness)
+    );
+    assert!(judged(200, &[], &[("etag", "\"1\"")], &policy, &spec).is_ok());
+    assert_eq!(
+        refusal(200, &[], &[("cache-control", "no-cache")]),
+        Some(Refusal::NoFreshness)
+    );
+}
