@@ -18,6 +18,7 @@ mod cache;
 mod control;
 mod dashboard;
 mod fleet;
+mod health_page;
 mod openapi;
 mod operations;
 mod parameters;
@@ -34,6 +35,7 @@ mod watch_shapes;
 
 pub use self::auth::Guard;
 pub use self::control::Control;
+pub use self::health_page::HealthPage;
 pub use self::operations::{
     Bounds, FleetFigures, InstanceFigures, InvalidateRequest, Invalidated, OperationError,
     Operations, RedisBounds, RouteFigures, Scope, Tier,

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 
 use super::control::Control;
+use super::operations::Operations;
 use super::parameters::{LimitQuery, Parameters, WindowQuery};
 use super::problem::Problem;
 use super::shapes::{percent, rounded};
@@ -18,7 +19,7 @@ use super::{advice, cache};
 use crate::telemetry::health::{Assessment, assess};
 use crate::telemetry::history::Period;
 use crate::telemetry::top_keys::TopKey;
-use crate::telemetry::{milliseconds, rfc3339};
+use crate::telemetry::{Telemetry, milliseconds, rfc3339};
 
 /// `GET /health`
 pub(super) async fn health(State(control): State<Arc<Control>>) -> Json<HealthDocument> {
@@ -26,16 +27,14 @@ pub(super) async fn health(State(control): State<Arc<Control>>) -> Json<HealthDo
 }
 
 /// How the proxy does, judged now.
-pub(super) fn assessment(control: &Control) -> Assessment {
-    let bounds = control.operations.bounds();
-    let situation = control
-        .telemetry
-        .situation(bounds.memory_bytes_max, control.operations.followed());
-    assess(&situation, &control.operations.health())
+pub(super) fn assessment(telemetry: &Telemetry, operations: &dyn Operations) -> Assessment {
+    let bytes_max = operations.bounds().memory_bytes_max;
+    let situation = telemetry.situation(bytes_max, operations.followed());
+    assess(&situation, &operations.health())
 }
 
 pub(super) fn health_document(control: &Control) -> HealthDocument {
-    let assessment = assessment(control);
+    let assessment = assessment(&control.telemetry, &*control.operations);
     let caches = cache::document(control);
     let mut recommendations = advice::of_all(&caches);
     for (name, figures) in &caches.caches {

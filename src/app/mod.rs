@@ -19,7 +19,7 @@ use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::admin::{self, Control, Guard};
+use crate::admin::{self, Control, Guard, HealthPage, Operations};
 use crate::clock::Clock;
 use crate::config::{Config, Limits};
 use crate::drain::Drain;
@@ -131,10 +131,14 @@ async fn serve(
     let fleet = coherence.fleet.clone();
     // Before the first probe is answered: readiness may have to wait for it.
     warm::start(&shared);
+    let operations: Arc<dyn Operations> =
+        Arc::new(Running::new(Arc::clone(&shared), fleet.clone()));
+    let health = HealthPage::new(Arc::clone(&operations), Arc::clone(&telemetry))?;
+    exporter.register(Box::new(health))?;
     let control = Arc::new(Control {
         exporter,
         telemetry,
-        operations: Arc::new(Running::new(Arc::clone(&shared), fleet.clone())),
+        operations,
         guard,
     });
     let over = Drain::new();

@@ -74,6 +74,7 @@ fn stored(number: usize, invalidation: &Invalidation) -> StoredResponse {
             is_immutable: false,
         },
         validators: Default::default(),
+        language_keys: Box::default(),
         tags: Box::default(),
         position: invalidation.position(),
         fetch_cost: Duration::ZERO,
