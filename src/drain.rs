@@ -6,8 +6,10 @@
 //!
 //! Knows nothing of signals: whoever hears them calls [`Drain::begin`].
 
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -25,6 +27,8 @@ pub struct Drain(Arc<State>);
 struct State {
     /// When everything must be over; `None` while serving.
     deadline: watch::Sender<Option<Instant>>,
+    /// Whether it was thrown, for a quick look.
+    is_thrown: AtomicBool,
     /// Connections open now, upgraded ones included.
     open: AtomicUsize,
     /// Told each time `open` falls to zero.
@@ -37,6 +41,7 @@ impl Drain {
     pub fn new() -> Self {
         Self(Arc::new(State {
             deadline: watch::Sender::new(None),
+            is_thrown: AtomicBool::new(false),
             open: AtomicUsize::new(0),
             emptied: Notify::new(),
         }))
@@ -46,6 +51,8 @@ impl Drain {
     /// call changes nothing.
     pub fn begin(&self, within: Duration) {
         let deadline = Instant::now() + within;
+        // Before those who wait are woken: they look at it first.
+        self.0.is_thrown.store(true, Ordering::Release);
         self.0.deadline.send_if_modified(|current| {
             let first = current.is_none();
             if first {
@@ -80,6 +87,27 @@ impl Drain {
                 std::future::pending::<()>().await;
             }
         }
+    }
+
+    /// The same for one that is polled often and in vain, such as beside a
+    /// connection: polled again by the task that waits already, it looks at a
+    /// flag and at nothing that other tasks write to.
+    pub fn begun_beside(&self) -> impl Future<Output = Instant> + '_ {
+        let mut begun = Box::pin(self.begun());
+        let mut waiting: Option<Waker> = None;
+        poll_fn(move |cx| {
+            let waits_already = waiting
+                .as_ref()
+                .is_some_and(|waker| waker.will_wake(cx.waker()));
+            if waits_already && !self.0.is_thrown.load(Ordering::Acquire) {
+                return Poll::Pending;
+            }
+            let polled = begun.as_mut().poll(cx);
+            if polled.is_pending() {
+                waiting = Some(cx.waker().clone());
+            }
+            polled
+        })
     }
 
     /// Waits until what is left must be cut.
@@ -158,5 +186,27 @@ mod tests {
         assert_eq!(started.elapsed(), Duration::from_secs(5));
         assert_eq!(drain.finished().await, 1);
         assert_eq!(started.elapsed(), Duration::from_secs(5) + CUT_GRACE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_beside_something_else_is_woken_too() {
+        let drain = Drain::new();
+        let thrower = drain.clone();
+        let mut polls = 0;
+        let beside = async {
+            let mut begun = std::pin::pin!(drain.begun_beside());
+            poll_fn(|cx| {
+                polls += 1;
+                begun.as_mut().poll(cx)
+            })
+            .await
+        };
+        let throw = async move {
+            tokio::task::yield_now().await;
+            thrower.begin(Duration::from_secs(5));
+        };
+        let (deadline, ()) = tokio::join!(beside, throw);
+        assert_eq!(deadline, Instant::now() + Duration::from_secs(5));
+        assert!(polls >= 2);
     }
 }

@@ -3,9 +3,12 @@
 //! Knows nothing of caching, configuration or connections.
 
 pub mod body;
+pub mod digits;
 pub mod directives;
 pub mod fields;
 pub mod interim;
+pub mod lines;
+pub mod outgoing;
 pub mod parts;
 pub mod targeted;
 pub mod tee;

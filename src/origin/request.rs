@@ -50,6 +50,17 @@ pub fn overriding_methods(request: &HeaderMap) -> impl Iterator<Item = Method> {
         })
 }
 
+/// Whether a field of this name may be such a field, whatever is keyed.
+#[must_use]
+pub fn names_override(name: &str) -> bool {
+    // All of them begin so, and few others do.
+    let may_be = matches!(name.as_bytes(), [b'x' | b'X', b'-', ..]);
+    may_be
+        && OVERRIDES
+            .iter()
+            .any(|other| name.eq_ignore_ascii_case(other.as_str()))
+}
+
 /// Who sent a request, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Sender {

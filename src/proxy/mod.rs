@@ -17,10 +17,12 @@ use http::{Request, Response};
 use crate::invalidation::rules::is_safe;
 use crate::message::Body;
 use crate::message::interim::Interim;
+use crate::message::outgoing::Outgoing;
 use crate::origin::request::overriding_methods;
 
 mod ask;
 mod collapse;
+mod direct;
 mod failure;
 mod fetch;
 mod fill;
@@ -41,6 +43,7 @@ mod shared;
 mod told;
 mod write;
 
+pub use direct::Plain;
 pub use failure::{Failure, ProxyError};
 pub use shared::{Shared, Site, SiteError};
 pub use told::Told;
@@ -76,6 +79,20 @@ impl Proxy {
     #[must_use]
     pub fn new(shared: Arc<Shared>, thread: usize) -> Self {
         Self { shared, thread }
+    }
+
+    /// Answers a plain request at once, where a fresh response is in memory:
+    /// writes it to `outgoing`. It came from `peer`; its head had been read at
+    /// `received`.
+    /// Else nothing has happened, and [`Proxy::serve`] answers it.
+    pub fn answer_directly(
+        &self,
+        plain: &Plain<'_>,
+        peer: Peer,
+        received: Instant,
+        outgoing: &mut Outgoing,
+    ) -> bool {
+        direct::answer(&self.shared, plain, peer, received, outgoing)
     }
 
     /// Answers a request.

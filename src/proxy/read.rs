@@ -4,7 +4,6 @@
 //! who waited judges for himself whether what landed answers his request.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use http::Response;
 
@@ -18,14 +17,13 @@ use super::part::Found;
 use super::shared::Shared;
 use super::told::{CacheStatus, Forwarded, Told};
 use super::{head, part, pass, reply};
-use crate::invalidation::bans::Verdict;
 use crate::message::Body;
 use crate::origin::error::OriginError;
 use crate::semantics::key::CacheKey;
 use crate::semantics::outcome::CacheResult;
-use crate::semantics::reuse::{self, Circumstances, Reuse, Why};
+use crate::semantics::reuse::{self, Reuse, Why};
 use crate::semantics::vary::SecondaryKey;
-use crate::store::memory::{Departure, Entry};
+use crate::store::memory::Entry;
 
 /// A request follows so many flights that turn out not to be for it, then asks
 /// the origin itself.
@@ -111,19 +109,7 @@ pub(super) fn lookup(
     cacheable: &Cacheable,
     key: &CacheKey,
 ) -> Option<Arc<Entry>> {
-    let memory = &shared.store.memory;
-    let entry = memory.lookup(&cacheable.cache, key, &ask.fields)?;
-    let head = &entry.response.head;
-    match shared
-        .invalidation
-        .judge(head, &entry.checked, &entry.softened)
-    {
-        Verdict::Stands | Verdict::Softened { .. } => Some(entry),
-        Verdict::Banned => {
-            memory.remove(&cacheable.cache, key, &entry, Departure::Invalidated);
-            None
-        }
-    }
+    shared.find(&cacheable.cache, key, &ask.fields)
 }
 
 /// Whether other requests of this key have responses stored.
@@ -136,15 +122,7 @@ fn has_variants(shared: &Shared, cacheable: &Cacheable) -> bool {
 
 /// What an entry is good for to this request, now.
 pub(super) fn assess(shared: &Shared, ask: &Ask, entry: &Entry) -> Reuse {
-    let head = &entry.response.head;
-    let circumstances = Circumstances {
-        is_softly_banned: entry.softened.load(Ordering::Acquire) != 0,
-        is_unsynced: shared
-            .invalidation
-            .is_unsynced(ask.started, head.resident_time(ask.now)),
-    };
-    let age = head.current_age(ask.now);
-    reuse::assess(&head.freshness, age, &ask.directives, circumstances)
+    shared.assess(entry, ask.started, ask.now, &ask.directives)
 }
 
 fn hit() -> CacheStatus {

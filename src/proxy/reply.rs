@@ -10,8 +10,10 @@ use http::{HeaderMap, HeaderName, Response, StatusCode};
 use super::ask::Ask;
 use super::fill::Filling;
 use super::ranged;
-use super::told::{Ages, CacheStatus};
+use super::told::{Ages, CacheStatus, Hit};
+use crate::clock::Timestamp;
 use crate::message::Body;
+use crate::message::outgoing::Outgoing;
 use crate::message::targeted::CDN_CACHE_CONTROL;
 use crate::semantics::outcome::CacheResult;
 use crate::semantics::stored::StoredHead;
@@ -86,23 +88,47 @@ fn stamped(
     status: CacheStatus,
     response: Response<Body>,
 ) -> Response<Body> {
-    let now = ask.now.max(head.response_time);
-    let age = head.current_age(now);
-    let mut told = ask.told(
-        cache,
-        CacheStatus {
-            ttl: Some(seconds_left(head, age)),
-            ..status
-        },
-    );
+    let (status, ages) = aged(head, ask.now, status);
+    let mut told = ask.told(cache, status);
     if status.forward_status.is_none() {
         told.saved = Some(head.fetch_cost);
     }
-    told.ages = Some(Ages {
+    told.ages = Some(ages);
+    told.stamp(response)
+}
+
+/// How old an answer from the store is, and what of it `Cache-Status` tells.
+fn aged(head: &StoredHead, now: Timestamp, status: CacheStatus) -> (CacheStatus, Ages) {
+    let now = now.max(head.response_time);
+    let age = head.current_age(now);
+    let status = CacheStatus {
+        ttl: Some(seconds_left(head, age)),
+        ..status
+    };
+    let ages = Ages {
         current: age,
         since_validated: head.resident_time(now),
-    });
-    told.stamp(response)
+    };
+    (status, ages)
+}
+
+/// Writes a plain hit, stamped, as it goes to an HTTP/1 client; false where the
+/// response needs a closer look.
+pub(super) fn write_hit(
+    hit: &Hit<'_>,
+    entry: &Entry,
+    now: Timestamp,
+    outgoing: &mut Outgoing,
+) -> bool {
+    let Some(wire_head) = entry.wire_head() else {
+        return false;
+    };
+    let head = &entry.response.head;
+    let (status, ages) = aged(head, now, CacheStatus::default());
+    outgoing.head().extend_from_slice(wire_head);
+    hit.stamp(outgoing.head(), head.status, status, ages);
+    outgoing.body(&entry.response.body);
+    true
 }
 
 /// The answer to the client whose request brought it: all that the origin

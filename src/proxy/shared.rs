@@ -2,6 +2,8 @@
 //! configuration in force.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
@@ -9,18 +11,21 @@ use super::ask::Ask;
 use super::flight::Flights;
 use super::landing::Landing;
 use super::remember::{FillingBudget, NotShareable};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::invalidation::Invalidation;
 use crate::invalidation::bans::Verdict;
 use crate::invalidation::rules::Rules;
+use crate::message::directives::RequestDirectives;
+use crate::message::lines::FieldLines;
 use crate::origin::client::{OriginClient, TrustError};
 use crate::route::{RouteConflict, RouteTable};
 use crate::semantics::key::CacheKey;
+use crate::semantics::reuse::{self, Circumstances, Reuse};
 use crate::semantics::vary::SecondaryKey;
 use crate::store::Store;
-use crate::store::memory::{Bounds, Entry, RouteCache};
+use crate::store::memory::{Bounds, Departure, Entry, RouteCache};
 use crate::telemetry::Telemetry;
 
 /// What a flight is for: a key, and what the request selects of it.
@@ -155,6 +160,45 @@ impl Shared {
     #[must_use]
     pub fn site(&self) -> Arc<Site> {
         self.site.load_full()
+    }
+
+    /// What memory has under `key` for a request of these fields, unless a ban
+    /// is against it.
+    pub(super) fn find(
+        &self,
+        cache: &RouteCache,
+        key: &CacheKey,
+        fields: &(impl FieldLines + ?Sized),
+    ) -> Option<Arc<Entry>> {
+        let memory = &self.store.memory;
+        let entry = memory.lookup(cache, key, fields)?;
+        let (head, invalidation) = (&entry.response.head, &self.invalidation);
+        match invalidation.judge(head, &entry.checked, &entry.softened) {
+            Verdict::Stands | Verdict::Softened { .. } => Some(entry),
+            Verdict::Banned => {
+                memory.remove(cache, key, &entry, Departure::Invalidated);
+                None
+            }
+        }
+    }
+
+    /// What an entry is good for to a request of these directives, which came
+    /// at `started`: `now` on the wall clock.
+    pub(super) fn assess(
+        &self,
+        entry: &Entry,
+        started: Instant,
+        now: Timestamp,
+        directives: &RequestDirectives,
+    ) -> Reuse {
+        let head = &entry.response.head;
+        let resident_time = head.resident_time(now);
+        let circumstances = Circumstances {
+            is_softly_banned: entry.softened.load(Ordering::Acquire) != 0,
+            is_unsynced: self.invalidation.is_unsynced(started, resident_time),
+        };
+        let age = head.current_age(now);
+        reuse::assess(&head.freshness, age, directives, circumstances)
     }
 
     /// Whether a stored response may stand in where the origin failed: no ban

@@ -1,6 +1,5 @@
 //! What every answer tells of itself: in its fields, and to telemetry.
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +9,7 @@ use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Uri};
 use http_body::Body as _;
 
 use crate::message::Body;
+use crate::message::digits::{push_number, push_signed, push_thousandths};
 use crate::message::fields::{PSEUDONYM, append_member};
 use crate::message::targeted::PANNIER_CACHE_CONTROL;
 use crate::route::Route;
@@ -108,33 +108,40 @@ impl CacheStatus {
         }
     }
 
-    fn to_value(self) -> HeaderValue {
-        let mut text = String::with_capacity(48);
-        text.push_str(PSEUDONYM);
+    fn write(self, text: &mut Vec<u8>) {
+        let mut push = |part: &str| text.extend_from_slice(part.as_bytes());
+        push(PSEUDONYM);
         match self.forwarded {
-            None => text.push_str("; hit"),
+            None => push("; hit"),
             Some(why) => {
-                text.push_str("; fwd=");
-                text.push_str(why.as_str());
+                push("; fwd=");
+                push(why.as_str());
             }
         }
-        // Writing to a string does not fail.
         if let Some(status) = self.forward_status {
-            let _ = write!(text, "; fwd-status={}", status.as_u16());
+            push("; fwd-status=");
+            push(status.as_str());
         }
         if let Some(ttl) = self.ttl {
-            let _ = write!(text, "; ttl={ttl}");
+            push("; ttl=");
+            push_signed(text, ttl);
         }
+        let mut push = |part: &str| text.extend_from_slice(part.as_bytes());
         if self.is_stored {
-            text.push_str("; stored");
+            push("; stored");
         }
         if self.is_collapsed {
-            text.push_str("; collapsed");
+            push("; collapsed");
         }
         if let Some(detail) = self.detail {
-            text.push_str("; detail=");
-            text.push_str(detail);
+            push("; detail=");
+            push(detail);
         }
+    }
+
+    fn to_value(self) -> HeaderValue {
+        let mut text = Vec::with_capacity(64);
+        self.write(&mut text);
         HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(PSEUDONYM))
     }
 }
@@ -176,11 +183,66 @@ impl Told {
     }
 }
 
+/// A plain read that memory answers: what [`Told`] is to other requests,
+/// without a copy of anything.
+#[derive(Debug)]
+pub(super) struct Hit<'a> {
+    pub(super) telemetry: &'a Telemetry,
+    pub(super) route: &'a Route,
+    pub(super) path: &'a str,
+    pub(super) started: Instant,
+    pub(super) client: IpAddr,
+    pub(super) body_bytes: u64,
+    /// What fetching had cost.
+    pub(super) saved: Duration,
+}
+
+impl Hit<'_> {
+    /// Ends a head that stands at our member of `Cache-Status`, with the
+    /// fields that every answer has, and counts the answer.
+    pub(super) fn stamp(
+        &self,
+        head: &mut Vec<u8>,
+        status: StatusCode,
+        cache_status: CacheStatus,
+        ages: Ages,
+    ) {
+        let cache = CacheResult::Hit;
+        cache_status.write(head);
+        head.extend_from_slice(b"\r\nx-cache: ");
+        head.extend_from_slice(cache.as_str().as_bytes());
+        head.extend_from_slice(b"\r\nage: ");
+        push_number(head, ages.current.as_secs());
+        head.extend_from_slice(b"\r\nx-cache-age: ");
+        push_number(head, ages.since_validated.as_secs());
+        head.extend_from_slice(b"\r\nx-process-time: ");
+        let elapsed = self.started.elapsed();
+        push_thousandths(head, micros(elapsed));
+        head.extend_from_slice(b"\r\n\r\n");
+        self.telemetry.served(&ResponseServed {
+            route: Some(&self.route.telemetry),
+            method: &Method::GET,
+            path: self.path,
+            status,
+            cache,
+            elapsed,
+            upstream: None,
+            body_bytes: Some(self.body_bytes),
+            saved: Some(self.saved),
+            client: Some(self.client),
+        });
+    }
+}
+
 /// Milliseconds with three decimals.
 fn milliseconds(elapsed: Duration) -> HeaderValue {
-    let micros = elapsed.as_micros();
-    let text = format!("{}.{:03}", micros / 1_000, micros % 1_000);
+    let mut text = Vec::with_capacity(16);
+    push_thousandths(&mut text, micros(elapsed));
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("0.000"))
+}
+
+fn micros(elapsed: Duration) -> u64 {
+    u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 
-use http::HeaderMap;
 use http::header::COOKIE;
+use smallvec::SmallVec;
 
 use super::policy::{KeySpec, QueryKey};
 use super::stored::Target;
 use super::target::RequestTarget;
+use crate::message::lines::FieldLines;
 use crate::percent::decode;
 
 /// A cache key: the BLAKE3 digest of a length-prefixed canonical form of the
@@ -35,6 +36,7 @@ impl RouteFingerprint {
     #[must_use]
     pub fn of(path: &str, spec: &KeySpec, policy: &super::policy::Policy) -> Self {
         let mut hasher = Hasher::new();
+        hasher.part(FORM);
         hasher.part(path.as_bytes());
         hasher.part(format!("{spec:?}").as_bytes());
         hasher.part(format!("{policy:?}").as_bytes());
@@ -45,7 +47,7 @@ impl RouteFingerprint {
 }
 
 /// The form of the canonical bytes; counted up when it changes.
-const FORM: &[u8] = b"pannier key 1";
+const FORM: &[u8] = b"pannier key 2";
 
 /// A digest and the digest with this over every byte are never both keys.
 const PART_MARK: u8 = 0x5a;
@@ -59,18 +61,17 @@ impl CacheKey {
         spec: &KeySpec,
         host: &str,
         target: &RequestTarget<'_>,
-        fields: &HeaderMap,
+        fields: &(impl FieldLines + ?Sized),
     ) -> Self {
         let mut hasher = Hasher::new();
-        hasher.part(FORM);
         hasher.part(&route.0);
         hasher.part(if spec.host { host.as_bytes() } else { b"" });
         hasher.part(target.key_path.as_bytes());
         hasher.part(query_in_key(spec, target.query).as_bytes());
         for name in &spec.headers {
             hasher.part(name.as_str().as_bytes());
-            for value in fields.get_all(name) {
-                hasher.part(value.as_bytes());
+            for value in fields.lines(name) {
+                hasher.part(value);
             }
             hasher.end_of_list();
         }
@@ -204,11 +205,13 @@ fn parameter_name(parameter: &str) -> Cow<'_, str> {
     }
 }
 
-fn cookies<'a>(fields: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+fn cookies<'a>(
+    fields: &'a (impl FieldLines + ?Sized),
+    name: &'a str,
+) -> impl Iterator<Item = &'a [u8]> {
     fields
-        .get_all(COOKIE)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+        .lines(&COOKIE)
+        .flat_map(|line| line.split(|byte| *byte == b';'))
         .map(<[u8]>::trim_ascii)
         .filter_map(|pair| {
             let value = pair.strip_prefix(name.as_bytes())?;
@@ -217,25 +220,37 @@ fn cookies<'a>(fields: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a
 }
 
 /// Hashes parts so that no two lists of parts give the same bytes.
-struct Hasher(blake3::Hasher);
+///
+/// Gathered first and hashed at once: a short target fits one block of the
+/// hash function, and most do.
+struct Hasher(SmallVec<[u8; 256]>);
 
 impl Hasher {
     fn new() -> Self {
-        Self(blake3::Hasher::new())
+        Self(SmallVec::new())
     }
 
     fn part(&mut self, bytes: &[u8]) {
-        self.0.update(&(bytes.len() as u64).to_le_bytes());
-        self.0.update(bytes);
+        self.length(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// Seven bits a byte, the lowest first; the last byte has no high bit.
+    fn length(&mut self, mut length: u64) {
+        while length > 0x7f {
+            self.0.push(length as u8 | 0x80);
+            length >>= 7;
+        }
+        self.0.push(length as u8);
     }
 
     /// A length that no part has.
     fn end_of_list(&mut self) {
-        self.0.update(&u64::MAX.to_le_bytes());
+        self.length(u64::MAX);
     }
 
     fn finish(&self) -> [u8; 32] {
-        *self.0.finalize().as_bytes()
+        *blake3::hash(&self.0).as_bytes()
     }
 }
 
@@ -243,7 +258,7 @@ impl Hasher {
 mod tests {
     use super::*;
     use crate::semantics::policy::Policy;
-    use http::HeaderValue;
+    use http::{HeaderMap, HeaderValue};
 
     fn key(spec: &KeySpec, uri: &str, lines: &[(&'static str, &'static str)]) -> CacheKey {
         let (path, query) = match uri.split_once('?') {

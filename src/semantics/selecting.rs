@@ -8,8 +8,10 @@
 //! §12.4.2, §12.5): weights are written one way, members sorted, case folded
 //! where names have none. What cannot be read is left as it came.
 
+use http::HeaderName;
 use http::header::{ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE};
-use http::{HeaderMap, HeaderName};
+
+use crate::message::lines::FieldLines;
 
 /// A weight in thousandths (RFC 9110 §12.4.2).
 type Thousandths = u16;
@@ -17,7 +19,10 @@ const WEIGHT_MAX: Thousandths = 1_000;
 
 /// The value of a selecting field, normalised; `None` where the request has no
 /// such field.
-pub(super) fn normalise(name: &HeaderName, request: &HeaderMap) -> Option<Vec<u8>> {
+pub(super) fn normalise(
+    name: &HeaderName,
+    request: &(impl FieldLines + ?Sized),
+) -> Option<Vec<u8>> {
     let members = members(name, request)?;
     let has_choices = [ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE].contains(name);
     if has_choices && let Some(mut choices) = choices(&members) {
@@ -31,7 +36,7 @@ pub(super) fn normalise(name: &HeaderName, request: &HeaderMap) -> Option<Vec<u8
 
 /// The language range a request likes best, in lower case, if it likes one
 /// better than all others; `*` is none.
-pub(super) fn first_choice(request: &HeaderMap) -> Option<String> {
+pub(super) fn first_choice(request: &(impl FieldLines + ?Sized)) -> Option<String> {
     let members = members(&ACCEPT_LANGUAGE, request)?;
     let choices = choices(&members)?;
     let best = choices.iter().max_by_key(|choice| choice.weight)?;
@@ -61,12 +66,15 @@ impl Choice {
 
 /// The members of a field over all its lines, without the empty ones. A line
 /// with a quoted string is one member: a comma in it separates nothing.
-fn members<'a>(name: &HeaderName, request: &'a HeaderMap) -> Option<Vec<&'a [u8]>> {
-    let mut lines = request.get_all(name).iter().peekable();
+fn members<'a>(
+    name: &'a HeaderName,
+    request: &'a (impl FieldLines + ?Sized),
+) -> Option<Vec<&'a [u8]>> {
+    let mut lines = request.lines(name).peekable();
     lines.peek()?;
     let mut members = Vec::new();
     for line in lines {
-        let line = line.as_bytes().trim_ascii();
+        let line = line.trim_ascii();
         if line.contains(&b'"') {
             members.push(line);
             continue;
@@ -126,6 +134,7 @@ fn thousandths(text: &[u8]) -> Option<Thousandths> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderMap;
     use http::HeaderValue;
 
     fn request(name: &'static str, lines: &[&'static str]) -> HeaderMap {

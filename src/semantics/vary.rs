@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderName};
 use serde::{Deserialize, Serialize};
 
 use super::selecting::{first_choice, normalise};
+use crate::message::lines::FieldLines;
 
 /// The request fields a response varies on: lower case, sorted, each once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -83,7 +84,7 @@ impl VaryNames {
 
     /// The secondary key of a request with these fields.
     #[must_use]
-    pub fn select(&self, request: &HeaderMap) -> SecondaryKey {
+    pub fn select(&self, request: &(impl FieldLines + ?Sized)) -> SecondaryKey {
         if self.0.is_empty() {
             return SecondaryKey::default();
         }
@@ -93,7 +94,11 @@ impl VaryNames {
     /// The key under which a response is found by requests that like `language`
     /// (lower case) best, all other selecting fields being the same; `None`
     /// where the language selects nothing.
-    fn select_by_language(&self, request: &HeaderMap, language: &str) -> Option<SecondaryKey> {
+    fn select_by_language(
+        &self,
+        request: &(impl FieldLines + ?Sized),
+        language: &str,
+    ) -> Option<SecondaryKey> {
         self.0
             .contains(&ACCEPT_LANGUAGE)
             .then(|| self.digest(request, Some(language)))
@@ -124,14 +129,17 @@ impl VaryNames {
 
     /// The key of a request's first choice of language, if it has one.
     #[must_use]
-    pub fn select_by_first_choice(&self, request: &HeaderMap) -> Option<SecondaryKey> {
+    pub fn select_by_first_choice(
+        &self,
+        request: &(impl FieldLines + ?Sized),
+    ) -> Option<SecondaryKey> {
         if !self.0.contains(&ACCEPT_LANGUAGE) {
             return None;
         }
         self.select_by_language(request, &first_choice(request)?)
     }
 
-    fn digest(&self, request: &HeaderMap, language: Option<&str>) -> SecondaryKey {
+    fn digest(&self, request: &(impl FieldLines + ?Sized), language: Option<&str>) -> SecondaryKey {
         let mut hasher = blake3::Hasher::new();
         for name in &self.0 {
             hash_part(&mut hasher, name.as_str().as_bytes());

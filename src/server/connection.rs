@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tower::Service;
 
+use super::direct::Direct;
 use super::listener::Place;
 use super::respond::Rejection;
 use super::stack::Stack;
@@ -52,20 +53,33 @@ pub(super) async fn serve<I, S, E>(
     limits: Arc<Limits>,
 ) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Body>, Response = Response<Body>, Error = E> + Clone + Send + 'static,
+    S: Service<Request<Body>, Response = Response<Body>, Error = E>
+        + Direct
+        + Clone
+        + Send
+        + Unpin
+        + 'static,
     S::Future: Send,
     E: Into<Rejection> + Send + 'static,
 {
     let drain = place.drain().clone();
     let exchange = Exchange::new();
-    let mut guard = Guard::new(socket, place, Arc::clone(&exchange), &limits);
+    let peer = Peer { address };
+    let mut guard = Guard::new(
+        socket,
+        peer,
+        place,
+        Arc::clone(&exchange),
+        &limits,
+        service.clone(),
+    );
     let protocol = tokio::select! {
         biased;
         protocol = guard.protocol() => protocol,
         _ = drain.begun() => return,
     };
     let stack = Arc::new(Stack {
-        peer: Peer { address },
+        peer,
         limits: Arc::clone(&limits),
         exchange: Arc::clone(&exchange),
     });
@@ -75,6 +89,12 @@ pub(super) async fn serve<I, S, E>(
     });
     match protocol {
         Ok(Some(Protocol::Http1)) => {
+            // Until there is something for hyper to do, it is not asked.
+            tokio::select! {
+                biased;
+                () = guard.answer_directly() => {}
+                _ = drain.begun_beside() => {}
+            }
             let mut builder = http1::Builder::new();
             builder
                 .header_read_timeout(None)
@@ -86,8 +106,9 @@ pub(super) async fn serve<I, S, E>(
             let deadline = tokio::select! {
                 biased;
                 ended = connection.as_mut() => return log(ended),
-                deadline = drain.begun() => deadline,
+                deadline = drain.begun_beside() => deadline,
             };
+            exchange.end();
             connection.as_mut().graceful_shutdown();
             if let Ok(ended) = timeout_at(deadline, connection).await {
                 log(ended);
@@ -111,7 +132,7 @@ pub(super) async fn serve<I, S, E>(
             let deadline = tokio::select! {
                 biased;
                 ended = connection.as_mut() => return log(ended),
-                deadline = drain.begun() => deadline,
+                deadline = drain.begun_beside() => deadline,
                 () = quiet(&exchange, &limits) => Instant::now() + limits.head_timeout,
             };
             connection.as_mut().graceful_shutdown();

@@ -20,6 +20,7 @@ use tokio::time::sleep;
 use tower::Service;
 
 use super::connection;
+use super::direct::Direct;
 use super::respond::Rejection;
 use crate::config::Limits;
 use crate::drain::{Drain, Tracked};
@@ -108,7 +109,12 @@ pub async fn serve<S, E>(
     drain: Drain,
 ) -> io::Result<()>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = E> + Clone + Send + 'static,
+    S: Service<Request<Body>, Response = Response<Body>, Error = E>
+        + Direct
+        + Clone
+        + Send
+        + Unpin
+        + 'static,
     S::Future: Send,
     E: Into<Rejection> + Send + 'static,
 {
@@ -148,7 +154,12 @@ async fn accept<S, E>(
     limits: Arc<ArcSwap<Limits>>,
     drain: Drain,
 ) where
-    S: Service<Request<Body>, Response = Response<Body>, Error = E> + Clone + Send + 'static,
+    S: Service<Request<Body>, Response = Response<Body>, Error = E>
+        + Direct
+        + Clone
+        + Send
+        + Unpin
+        + 'static,
     S::Future: Send,
     E: Into<Rejection> + Send + 'static,
 {

@@ -3,7 +3,8 @@
 //!
 //! The way of a connection: `listener` accepts it within the bound,
 //! `connection` finds out which protocol it speaks, `wire` checks every
-//! HTTP/1 head and the framing of every body before hyper sees them,
+//! HTTP/1 head and the framing of every body before hyper sees them, and has
+//! what can be answered at once answered there (`direct`),
 //! `stack` does what is the same for HTTP/1 and HTTP/2 and calls the proxy,
 //! `respond` turns whatever went wrong into a response. A
 //! [`Drain`](crate::drain::Drain) ends it all in order.
@@ -17,11 +18,13 @@
 
 mod body;
 mod connection;
+mod direct;
 mod listener;
 mod respond;
 mod stack;
 mod wire;
 
+pub use direct::Direct;
 pub use listener::{Sockets, bind, serve};
 pub use respond::{Problem, Rejection};
 

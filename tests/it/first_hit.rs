@@ -75,6 +75,57 @@ async fn an_answer_says_how_it_came_about() {
     assert!(status.contains("pannier; hit; ttl="), "{hit}");
 }
 
+#[tokio::test]
+async fn a_plain_hit_says_what_any_other_hit_says() {
+    let origin = origin::new()
+        .get(
+            "/x",
+            ok("x")
+                .max_age(60)
+                .header("Age", "7")
+                .header("X-Cache", "HIT from elsewhere")
+                .header("X-Process-Time", "0")
+                .header("X-Two", "1")
+                .header("X-Two", "2")
+                .header("Vary", "Accept-Language")
+                .header("Cache-Status", "cdn; hit")
+                .header("ETag", "\"v1\""),
+        )
+        .get(
+            "/two-caches",
+            ok("")
+                .max_age(60)
+                .header("Cache-Status", "far; hit")
+                .header("Cache-Status", "near; fwd=miss"),
+        )
+        .run()
+        .await;
+    let proxy = proxy::new(&origin).run().await;
+    for path in ["/x", "/two-caches"] {
+        let ask = || proxy.get(path).header("Accept-Language", "de");
+        ask().await.was(Miss);
+        let plain = ask().await;
+        // A field of no meaning that keeps the request from being plain.
+        let other = ask().header("Pragma", "none").await;
+        plain.was(Hit);
+        other.was(Hit);
+        assert_eq!(plain.status, other.status);
+        assert_eq!(plain.body, other.body);
+        for name in other.headers.keys() {
+            if name != "x-process-time" {
+                let name = name.as_str();
+                assert_eq!(values(&plain, name), values(&other, name), "{name}");
+            }
+        }
+        assert_eq!(plain.headers.len(), other.headers.len(), "{plain}\n{other}");
+    }
+    proxy
+        .get("/x")
+        .header("Accept-Language", "fr")
+        .await
+        .was(Miss);
+}
+
 fn values<'a>(answer: &'a Answer, name: &str) -> Vec<&'a str> {
     let fields = answer.headers.get_all(name).iter();
     fields.filter_map(|value| value.to_str().ok()).collect()

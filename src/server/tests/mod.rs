@@ -1,6 +1,7 @@
 //! Stories on real loopback sockets, told in raw bytes.
 
 mod bodies;
+mod direct;
 mod endings;
 mod h2;
 mod messages;

@@ -66,7 +66,7 @@ impl AsyncWrite for Script {
 }
 
 /// What the service saw and the client got, for bytes cut at `cuts`.
-fn play(bytes: &[u8], cuts: &[prop::sample::Index]) -> (Vec<String>, Vec<u8>) {
+pub(super) fn play(bytes: &[u8], cuts: &[prop::sample::Index]) -> (Vec<String>, Vec<u8>) {
     let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
     places.sort_unstable();
     let mut pieces = VecDeque::new();
@@ -103,7 +103,7 @@ fn play(bytes: &[u8], cuts: &[prop::sample::Index]) -> (Vec<String>, Vec<u8>) {
 }
 
 /// A request, and what the service is to see of it.
-fn request() -> impl Strategy<Value = (Vec<u8>, String)> {
+pub(super) fn request() -> impl Strategy<Value = (Vec<u8>, String)> {
     let method = prop::sample::select(vec!["GET", "POST", "PUT", "DELETE"]);
     let path = "/[a-z]{1,4}[0-9]";
     let body = prop::collection::vec(prop::collection::vec(b' '..=b'~', 1..20), 0..4);
@@ -141,7 +141,7 @@ fn request() -> impl Strategy<Value = (Vec<u8>, String)> {
     )
 }
 
-fn cuts() -> impl Strategy<Value = Vec<prop::sample::Index>> {
+pub(super) fn cuts() -> impl Strategy<Value = Vec<prop::sample::Index>> {
     prop::collection::vec(any::<prop::sample::Index>(), 0..30)
 }
 

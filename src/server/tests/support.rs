@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
@@ -16,9 +17,10 @@ use tokio::time::timeout;
 
 use crate::config::Limits;
 use crate::drain::Drain;
+use crate::message::outgoing::Outgoing;
 use crate::message::{Body, BodyError};
-use crate::proxy::{Peer, Received};
-use crate::server::{Problem, Rejection, bind, serve};
+use crate::proxy::{Peer, Plain, Received};
+use crate::server::{Direct, Problem, Rejection, bind, serve};
 
 /// No test waits longer for anything.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -112,6 +114,9 @@ pub(super) async fn echo(
         .headers()
         .contains_key(http::header::UPGRADE)
         .then(|| hyper::upgrade::on(&mut request));
+    if path.starts_with("/direct") {
+        return Ok(Response::new(Body::full(at_once(&target))));
+    }
     let method = request.method().clone();
     let is_empty = matches!(request.body(), Body::Empty);
     if path != "/unread" {
@@ -249,10 +254,39 @@ pub(super) fn responses(text: &str) -> Vec<(u16, String)> {
     found
 }
 
+/// What is answered to a target that begins with `/direct`, at once if it is
+/// its turn, else by [`echo`].
+pub(super) fn at_once(target: &str) -> Bytes {
+    if target == "/direct-huge" {
+        return vec![b'x'; 64 * 1024 * 1024].into();
+    }
+    format!("at once {target}").into()
+}
+
+impl<T> Direct for tower::util::ServiceFn<T> {
+    fn answer_directly(
+        &self,
+        plain: &Plain<'_>,
+        _: Peer,
+        _: Instant,
+        outgoing: &mut Outgoing,
+    ) -> bool {
+        let is_direct = plain.target().starts_with("/direct");
+        if is_direct {
+            let body = at_once(plain.target());
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            outgoing.head().extend_from_slice(head.as_bytes());
+            outgoing.body(&body);
+        }
+        is_direct
+    }
+}
+
 /// The service for connections without sockets.
 pub(super) fn service(
     seen: Seen,
 ) -> impl tower::Service<Request<Body>, Response = Response<Body>, Error = Failure, Future: Send>
++ Direct
 + Clone
 + Send
 + 'static {

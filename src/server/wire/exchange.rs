@@ -33,6 +33,9 @@ pub(in crate::server) struct Exchange {
     interim: InterimQueue,
     /// The request after which the connection is another protocol's; zero: none.
     switched: AtomicU64,
+    /// Whether the connection is to end: what comes is hyper's to answer, which
+    /// tells the client.
+    ending: AtomicBool,
     /// Whether anyone asks when something last went on.
     watched: AtomicBool,
     /// The connection's beginning, and when something last went on after it.
@@ -51,6 +54,7 @@ impl Exchange {
             answered: AtomicU64::new(0),
             interim: InterimQueue::default(),
             switched: AtomicU64::new(0),
+            ending: AtomicBool::new(false),
             watched: AtomicBool::new(false),
             began: Instant::now(),
             active_millis: AtomicU64::new(0),
@@ -100,6 +104,16 @@ impl Exchange {
     /// The guard: whether all of `heads` requests have their responses.
     pub(super) fn has_finished(&self, heads: u64) -> bool {
         self.finished.load(Ordering::Acquire) == heads
+    }
+
+    /// The connection is to end with what is under way.
+    pub(in crate::server) fn end(&self) {
+        self.ending.store(true, Ordering::Release);
+    }
+
+    /// The guard: whether it is.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
     }
 
     /// From now on it is kept when something went on: for HTTP/2, whose

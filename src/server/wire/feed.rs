@@ -16,7 +16,9 @@ use tokio::io::ReadBuf;
 
 use super::exchange::Exchange;
 use super::framer::{Bounds, Framer, Step};
+use crate::proxy::Plain;
 use crate::server::Problem;
+use crate::server::direct::Answering;
 
 /// What hyper sees of a request that is refused.
 const SUBSTITUTE: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
@@ -65,7 +67,9 @@ pub(super) struct Feed {
 
 /// What became of some bytes.
 struct Followed {
-    /// So many from the front pass.
+    /// So many from the front were answered.
+    answered: usize,
+    /// Up to here the rest passes.
     passed: usize,
     /// From here on they are kept.
     kept_from: usize,
@@ -97,6 +101,11 @@ impl Feed {
     pub(super) fn hold(&mut self, bytes: &[u8]) {
         self.held.extend_from_slice(bytes);
         self.unseen = true;
+    }
+
+    /// Whether every request whose head passed has its whole response.
+    pub(super) fn has_finished(&self) -> bool {
+        self.exchange.has_finished(self.framer.heads())
     }
 
     /// Where the connection stands.
@@ -147,17 +156,30 @@ impl Feed {
         ));
     }
 
-    /// Follows bytes as far as they pass.
-    fn follow(&mut self, bytes: &[u8]) -> Followed {
+    /// Follows bytes as far as they are answered or pass.
+    fn follow(&mut self, bytes: &[u8], answering: &mut Answering<'_>) -> Followed {
+        let mut answered = 0;
         let mut passed = 0;
         let mut kept_from = 0;
         let mut refused = None;
         self.unseen = false;
         while kept_from < bytes.len() {
-            match self.framer.step(&bytes[kept_from..]) {
+            if answering.outgoing.is_full() {
+                self.unseen = true;
+                break;
+            }
+            let mut answer = |plain: &Plain<'_>| answering.answer(plain);
+            match self.framer.step_or_answer(&bytes[kept_from..], &mut answer) {
+                Step::Answered(count) => {
+                    kept_from += count;
+                    answered = kept_from;
+                    passed = kept_from;
+                }
                 Step::Pass(count) => {
                     kept_from += count;
                     passed = kept_from;
+                    // It has to be answered before what follows it.
+                    answering.is_in_turn = false;
                 }
                 Step::Drop(count) => {
                     kept_from += count;
@@ -177,6 +199,7 @@ impl Feed {
             }
         }
         Followed {
+            answered,
             passed,
             kept_from,
             refused,
@@ -184,34 +207,54 @@ impl Feed {
     }
 
     /// Follows what is held, none of which is released.
-    fn follow_held(&mut self) {
+    fn follow_held(&mut self, answering: &mut Answering<'_>) {
         let mut held = std::mem::take(&mut self.held);
-        let followed = self.follow(&held);
+        let followed = self.follow(&held, answering);
         if followed.kept_from > followed.passed {
             let kept = held.split_off(followed.kept_from);
             held.truncate(followed.passed);
             held.unsplit(kept);
         }
-        self.held = held;
-        self.released = followed.passed;
+        held.advance(followed.answered);
+        // An idle connection keeps no buffer.
+        self.held = if held.is_empty() {
+            BytesMut::new()
+        } else {
+            held
+        };
+        self.released = followed.passed - followed.answered;
         if let Some(problem) = followed.refused {
             self.refuse(problem);
         }
     }
 
     /// Follows what was just read into `buf`, after `start`: what passes stays
-    /// there, what does not is held.
-    pub(super) fn follow_read(&mut self, buf: &mut ReadBuf<'_>, start: usize) {
+    /// there, what does not is held. What passes after something was answered
+    /// is held as well, so that the answers are written first.
+    pub(super) fn follow_read(
+        &mut self,
+        buf: &mut ReadBuf<'_>,
+        start: usize,
+        answering: &mut Answering<'_>,
+    ) {
         if !self.held.is_empty() {
             self.held.extend_from_slice(&buf.filled()[start..]);
             buf.set_filled(start);
-            self.follow_held();
+            self.follow_held(answering);
             return;
         }
-        let followed = self.follow(&buf.filled()[start..]);
-        self.held
-            .extend_from_slice(&buf.filled()[start + followed.kept_from..]);
-        buf.set_filled(start + followed.passed);
+        let followed = self.follow(&buf.filled()[start..], answering);
+        let read = &buf.filled()[start..];
+        if followed.answered > 0 {
+            self.held
+                .extend_from_slice(&read[followed.answered..followed.passed]);
+            self.released = self.held.len();
+            self.held.extend_from_slice(&read[followed.kept_from..]);
+            buf.set_filled(start);
+        } else {
+            self.held.extend_from_slice(&read[followed.kept_from..]);
+            buf.set_filled(start + followed.passed);
+        }
         if let Some(problem) = followed.refused {
             self.refuse(problem);
         }
@@ -228,12 +271,29 @@ impl Feed {
         self.released = self.held.len();
     }
 
-    /// Hands over what is released; says whether that was anything.
-    pub(super) fn deliver(&mut self, buf: &mut ReadBuf<'_>) -> bool {
-        while self.released == 0 && self.unseen && self.mode == Mode::Framed {
-            self.follow_held();
+    /// Takes back what was handed over last and not used.
+    pub(super) fn take_back(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
         }
-        if self.released == 0 {
+        let mut held = BytesMut::with_capacity(bytes.len() + self.held.len());
+        held.extend_from_slice(bytes);
+        held.extend_from_slice(&self.held);
+        self.held = held;
+        self.released += bytes.len();
+    }
+
+    /// Hands over what is released; says whether that was anything.
+    pub(super) fn deliver(&mut self, buf: &mut ReadBuf<'_>, answering: &mut Answering<'_>) -> bool {
+        while self.released == 0
+            && self.unseen
+            && self.mode == Mode::Framed
+            && !answering.outgoing.is_full()
+        {
+            self.follow_held(answering);
+        }
+        // What was answered is written before anything else is begun.
+        if self.released == 0 || !answering.outgoing.is_empty() {
             return false;
         }
         let count = self.released.min(buf.remaining());

@@ -5,6 +5,7 @@
 
 use super::chunked::{Chunked, Then, is_token};
 use super::head::{self, Framing};
+use crate::proxy::Plain;
 use crate::server::Problem;
 
 /// Empty lines taken (and dropped) before a request line (RFC 9112, section
@@ -27,6 +28,8 @@ pub(super) enum Step {
     Pass(usize),
     /// So many from the front are dropped.
     Drop(usize),
+    /// So many from the front are a request that has been answered.
+    Answered(usize),
     /// Nothing until there are more.
     More,
     /// Nothing until the response has decided which protocol they are in.
@@ -42,7 +45,8 @@ pub(super) enum Step {
 pub(super) struct Framer {
     bounds: Bounds,
     state: State,
-    /// Heads seen, refused ones included: the ordinal of the request under way.
+    /// Heads seen but for those answered at once, refused ones included: the
+    /// ordinal of the request under way.
     heads: u64,
     /// Whether the request under way offered to switch protocols.
     switch: bool,
@@ -106,12 +110,23 @@ impl Framer {
     }
 
     /// Looks at `bytes`: those that did not pass yet, in the order they came.
+    #[cfg(test)]
     pub(super) fn step(&mut self, bytes: &[u8]) -> Step {
+        self.step_or_answer(bytes, &mut |_| false)
+    }
+
+    /// The same, showing plain requests to `answer` first, which says whether
+    /// it has answered them.
+    pub(super) fn step_or_answer(
+        &mut self,
+        bytes: &[u8],
+        answer: &mut dyn FnMut(&Plain<'_>) -> bool,
+    ) -> Step {
         match &mut self.state {
             State::Head(scan) => match scan.look(bytes, self.bounds) {
                 Ok(Look::More) => Step::More,
                 Ok(Look::EmptyLine) => Step::Drop(2),
-                Ok(Look::Complete(length)) => self.judge(&bytes[..length]),
+                Ok(Look::Complete(length)) => self.judge(&bytes[..length], answer),
                 Err(problem) => {
                     self.refuse();
                     Step::Refuse(problem)
@@ -142,8 +157,12 @@ impl Framer {
         }
     }
 
-    fn judge(&mut self, head: &[u8]) -> Step {
-        match head::check(head) {
+    fn judge(&mut self, head: &[u8], answer: &mut dyn FnMut(&Plain<'_>) -> bool) -> Step {
+        match head::check(head, answer) {
+            Ok(message) if message.is_answered => {
+                self.state = State::Head(Scan::default());
+                Step::Answered(head.len())
+            }
             Ok(message) => {
                 self.heads += 1;
                 self.switch = message.switch;

@@ -1,5 +1,9 @@
 //! The socket that hyper reads and writes: every byte passes the feed.
 //!
+//! What can be answered from a head alone is answered here, in its turn: when
+//! hyper has nothing under way and nothing unwritten. hyper reads the next
+//! request as if the answered one had not been there.
+//!
 //! What waits, waits no longer than [`Timeouts`] says; a client that is
 //! refused in the middle of sending gets a lingering close, so that it reads
 //! the answer and not a reset.
@@ -21,7 +25,12 @@ use super::exchange::Exchange;
 use super::feed::{Feed, Mode, Standing};
 use super::framer::Bounds;
 use crate::config::Limits;
+use crate::message::outgoing::Outgoing;
+use crate::proxy::Peer;
+use crate::server::direct::Direct;
 use crate::server::listener::Place;
+
+mod direct;
 
 /// How HTTP/2 begins (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -64,9 +73,16 @@ enum Waiting {
 }
 
 /// A guarded connection.
-pub(in crate::server) struct Guard<I> {
+pub(in crate::server) struct Guard<I, D> {
     socket: I,
     feed: Feed,
+    peer: Peer,
+    /// Answers what can be answered at once.
+    service: D,
+    /// Such answers, as far as they are not written.
+    outgoing: Outgoing,
+    /// Whether hyper was given something since it last had all written.
+    is_hypers_turn: bool,
     exchange: Arc<Exchange>,
     /// Interim responses being written.
     interim: Bytes,
@@ -94,13 +110,15 @@ enum Closing {
     Lingering(usize),
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin> Guard<I> {
+impl<I: AsyncRead + AsyncWrite + Unpin, D: Direct> Guard<I, D> {
     /// Guards `socket`, which holds `place` for as long as it lives.
     pub(in crate::server) fn new(
         socket: I,
+        peer: Peer,
         place: Place,
         exchange: Arc<Exchange>,
         limits: &Limits,
+        service: D,
     ) -> Self {
         let timeouts = Timeouts {
             head: limits.head_timeout,
@@ -116,6 +134,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Guard<I> {
         Self {
             socket,
             feed: Feed::new(bounds, Arc::clone(&exchange)),
+            peer,
+            service,
+            outgoing: Outgoing::default(),
+            is_hypers_turn: false,
             exchange,
             interim: Bytes::new(),
             is_drained: true,
@@ -238,6 +260,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Guard<I> {
     /// Before hyper writes: interim responses go before what it has, which is
     /// the beginning of a response if all before is written.
     fn poll_before_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.outgoing.is_empty() {
+            ready!(self.poll_write_outgoing(cx))?;
+        }
         if self.is_drained || !self.interim.is_empty() {
             ready!(self.poll_interim(cx))?;
         }
@@ -278,7 +303,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Guard<I> {
     }
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<I> {
+impl<I: AsyncRead + AsyncWrite + Unpin, D: Direct + Unpin> AsyncRead for Guard<I, D> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -286,13 +311,23 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<I> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
+            if !this.outgoing.is_empty() {
+                ready!(this.poll_write_outgoing(cx))?;
+            }
             if this.feed.has_switched() {
                 let drain = this.place.drain().clone();
                 this.cut = Some(Box::pin(async move { drain.cut().await }));
                 this.open();
             }
-            if this.feed.deliver(buf) || this.given_up {
+            let delivered = this.follow(|feed, answering| feed.deliver(buf, answering));
+            if delivered {
+                this.is_hypers_turn = true;
+            }
+            if delivered || this.given_up {
                 return Poll::Ready(Ok(()));
+            }
+            if !this.outgoing.is_empty() {
+                continue;
             }
             match this.feed.mode() {
                 Mode::Framed => {}
@@ -312,8 +347,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<I> {
                     if buf.filled().len() == start {
                         return Poll::Ready(Ok(()));
                     }
-                    this.feed.follow_read(buf, start);
+                    this.follow(|feed, answering| feed.follow_read(buf, start, answering));
                     if buf.filled().len() > start {
+                        this.is_hypers_turn = true;
                         return Poll::Ready(Ok(()));
                     }
                 }
@@ -328,7 +364,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<I> {
     }
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<I> {
+impl<I: AsyncRead + AsyncWrite + Unpin, D: Direct + Unpin> AsyncWrite for Guard<I, D> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -367,6 +403,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<I> {
         this.is_drained = true;
         ready!(this.poll_interim(cx))?;
         ready!(Pin::new(&mut this.socket).poll_flush(cx))?;
+        // hyper flushes when it has written all it has.
+        this.is_hypers_turn &= !this.feed.has_finished();
         if this.feed.mode() == Mode::Framed {
             // The end of a response may be the beginning of idleness, and
             // hyper, whose read is pending, has no reason to read again.
@@ -379,6 +417,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<I> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if !this.outgoing.is_empty() {
+            ready!(this.poll_write_outgoing(cx))?;
+        }
         loop {
             match &mut this.closing {
                 Closing::No => {

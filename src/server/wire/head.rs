@@ -10,6 +10,7 @@ use std::mem::MaybeUninit;
 use httparse::Error;
 
 use super::{authority, target};
+use crate::proxy::Plain;
 use crate::server::Problem;
 use target::Target;
 
@@ -28,6 +29,8 @@ pub(super) struct Message {
     /// Whether it offers to switch protocols: what follows then waits for the
     /// response.
     pub(super) switch: bool,
+    /// Whether it has been answered.
+    pub(super) is_answered: bool,
 }
 
 /// Where a message ends (RFC 9112, section 6.3).
@@ -40,8 +43,12 @@ pub(super) enum Framing {
 }
 
 /// Checks a head that is complete, from the first byte of its request line to
-/// the empty line.
-pub(super) fn check(head: &[u8]) -> Result<Message, Problem> {
+/// the empty line. A plain request that passes is shown to `answer`, which
+/// says whether it has answered it.
+pub(super) fn check(
+    head: &[u8],
+    answer: &mut dyn FnMut(&Plain<'_>) -> bool,
+) -> Result<Message, Problem> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut request = httparse::Request::new(&mut []);
     match request.parse_with_uninit_headers(head, &mut fields) {
@@ -61,10 +68,15 @@ pub(super) fn check(head: &[u8]) -> Result<Message, Problem> {
     let fields = Fields::collect(request.headers)?;
     let is_http_11 = version == 1;
     check_host(&fields, &target, is_http_11)?;
-    Ok(Message {
+    let mut message = Message {
         framing: framing(&fields, is_http_11)?,
         switch: is_http_11 && fields.switch,
-    })
+        is_answered: false,
+    };
+    if message.framing == Framing::Counted(0) && !message.switch {
+        message.is_answered = Plain::of(&request).is_some_and(|plain| answer(&plain));
+    }
+    Ok(message)
 }
 
 /// Whether an `Upgrade` of these values may end in another protocol. A lone
@@ -210,7 +222,7 @@ mod tests {
     use super::*;
 
     fn status(head: &str) -> u16 {
-        match check(head.as_bytes()) {
+        match check(head.as_bytes(), &mut |_| false) {
             Ok(_) => 200,
             Err(problem) => problem.status.as_u16(),
         }
@@ -272,7 +284,7 @@ mod tests {
     fn only_an_offer_that_could_be_taken_holds_the_connection() {
         let switch = |fields: &str| {
             let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
-            check(head.as_bytes()).unwrap().switch
+            check(head.as_bytes(), &mut |_| false).unwrap().switch
         };
         assert!(switch("Upgrade: websocket\r\n"));
         assert!(switch("Upgrade: h2c\r\nUpgrade: websocket\r\n"));

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use http::HeaderMap;
 use lru::LruCache;
 use smallvec::SmallVec;
 
 use super::entry::Entry;
 use crate::clock::Timestamp;
+use crate::message::lines::FieldLines;
 use crate::semantics::key::CacheKey;
 use crate::semantics::stored::StoredHead;
 use crate::semantics::vary::{SecondaryKey, VaryNames};
@@ -49,7 +49,7 @@ struct Varying {
 
 impl Varying {
     /// The most recently stored variant in the language a request likes best.
-    fn in_first_language(&self, request: &HeaderMap) -> Option<SecondaryKey> {
+    fn in_first_language(&self, request: &(impl FieldLines + ?Sized)) -> Option<SecondaryKey> {
         if self.by_language.is_empty() {
             return None;
         }
@@ -82,7 +82,7 @@ impl Content {
     pub(super) fn find(
         &mut self,
         key: &CacheKey,
-        request: &HeaderMap,
+        request: &(impl FieldLines + ?Sized),
         now: u64,
     ) -> Option<Arc<Entry>> {
         if let Some(held) = self.entries.get_mut(&(*key, SecondaryKey::default())) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use super::wire;
 use crate::semantics::stored::StoredResponse;
 
 /// What an entry takes besides its fields and body: the map's node, the
@@ -20,29 +21,37 @@ pub struct Entry {
     pub checked: AtomicU64,
     /// When a soft ban made it stale: the ban's number, or 0.
     pub softened: AtomicU64,
+    /// See [`Entry::wire_head`].
+    wire_head: Option<Box<[u8]>>,
 }
 
 impl Entry {
     /// A response of which every ban up to its own position is known.
     #[must_use]
     pub fn new(response: Arc<StoredResponse>) -> Self {
-        let checked = AtomicU64::new(response.head.position.local);
-        Self {
-            response,
-            checked,
-            softened: AtomicU64::new(0),
-        }
+        let checked = response.head.position.local;
+        Self::promoted(response, checked, 0)
     }
 
     /// A record from Redis, of which every ban up to `checked` is known; a
     /// soft one among them is `softened`.
     #[must_use]
     pub fn promoted(response: Arc<StoredResponse>, checked: u64, softened: u64) -> Self {
+        let head = &response.head;
         Self {
+            wire_head: wire::head(head.status, &head.fields, &response.body),
             response,
             checked: AtomicU64::new(checked),
             softened: AtomicU64::new(softened),
         }
+    }
+
+    /// The head as it goes to an HTTP/1 client, up to the place where our
+    /// member of `Cache-Status` is appended; `None` where it needs a closer
+    /// look.
+    #[must_use]
+    pub fn wire_head(&self) -> Option<&[u8]> {
+        self.wire_head.as_deref()
     }
 
     /// Bytes it is charged with.
@@ -63,5 +72,6 @@ impl Entry {
             + head.target.query.len() as u64
             + head.target.host.len() as u64
             + self.response.body.len() as u64
+            + self.wire_head.as_ref().map_or(0, |head| head.len() as u64)
     }
 }

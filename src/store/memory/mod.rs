@@ -20,11 +20,11 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
-use http::HeaderMap;
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::config::MemoryConfig;
+use crate::message::lines::FieldLines;
 use crate::semantics::key::CacheKey;
 use crate::semantics::vary::{SecondaryKey, VaryNames};
 use crate::telemetry::counters::RouteCounters;
@@ -33,6 +33,7 @@ mod content;
 mod entry;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 pub use entry::Entry;
 
@@ -183,7 +184,7 @@ impl Memory {
         &self,
         cache: &RouteCache,
         key: &CacheKey,
-        request: &HeaderMap,
+        request: &(impl FieldLines + ?Sized),
     ) -> Option<Arc<Entry>> {
         let now = self.tick();
         cache.shard(key).content.lock().find(key, request, now)

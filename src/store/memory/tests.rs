@@ -4,7 +4,7 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::semantics::stored::tests_support::response;
 use crate::semantics::vary::VaryNames;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 
 fn key(n: u8) -> CacheKey {
     CacheKey([n; 32])

@@ -1,0 +1,109 @@
+//! Responses in the form in which they go to an HTTP/1 client.
+
+use std::io::IoSlice;
+
+use bytes::{Buf, Bytes};
+
+/// Bodies up to this are copied behind their heads: one write for both, and
+/// for several responses. Larger ones are written from where they are.
+const COPIED_BYTES_MAX: usize = 16 * 1024;
+
+/// No more is gathered before what there is has been written.
+const GATHERED_BYTES_MAX: usize = 64 * 1024;
+
+/// Responses on their way to a client, in order.
+#[derive(Debug, Default)]
+pub struct Outgoing {
+    /// Heads and small bodies; of these `written` are gone.
+    gathered: Vec<u8>,
+    written: usize,
+    /// A large body, after all that was gathered.
+    body: Bytes,
+}
+
+impl Outgoing {
+    /// In this buffer, which is empty.
+    #[must_use]
+    pub fn within(buffer: Vec<u8>) -> Self {
+        Self {
+            gathered: buffer,
+            written: 0,
+            body: Bytes::new(),
+        }
+    }
+
+    /// The place to write a head to.
+    pub fn head(&mut self) -> &mut Vec<u8> {
+        debug_assert!(self.body.is_empty(), "a response follows another's body");
+        &mut self.gathered
+    }
+
+    /// Adds the body of the head written last.
+    pub fn body(&mut self, body: &Bytes) {
+        if body.len() <= COPIED_BYTES_MAX {
+            self.gathered.extend_from_slice(body);
+        } else {
+            self.body = body.clone();
+        }
+    }
+
+    /// Whether it has to be written before more is added.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        !self.body.is_empty() || self.gathered.len() >= GATHERED_BYTES_MAX
+    }
+
+    /// Whether all of it has been written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.written == self.gathered.len() && self.body.is_empty()
+    }
+
+    /// What is next; one of the two may be empty.
+    #[must_use]
+    pub fn slices(&self) -> [IoSlice<'_>; 2] {
+        [
+            IoSlice::new(&self.gathered[self.written..]),
+            IoSlice::new(&self.body),
+        ]
+    }
+
+    /// So many bytes of it have been written.
+    pub fn advance(&mut self, count: usize) {
+        let of_gathered = count.min(self.gathered.len() - self.written);
+        self.written += of_gathered;
+        self.body.advance(count - of_gathered);
+    }
+
+    /// The buffer, to be used again; what was not written is lost.
+    #[must_use]
+    pub fn into_buffer(mut self) -> Vec<u8> {
+        self.gathered.clear();
+        self.gathered
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_leave_in_the_order_they_came_whatever_their_size() {
+        for body_bytes in [3, COPIED_BYTES_MAX, COPIED_BYTES_MAX + 1] {
+            let body = Bytes::from(vec![b'x'; body_bytes]);
+            let mut outgoing = Outgoing::within(Vec::new());
+            outgoing.head().extend_from_slice(b"head");
+            outgoing.body(&body);
+            assert_eq!(outgoing.is_full(), body_bytes > COPIED_BYTES_MAX);
+            let mut left = Vec::new();
+            while !outgoing.is_empty() {
+                let next: Vec<u8> = outgoing.slices().iter().flat_map(|s| s.to_vec()).collect();
+                let count = next.len().min(1_000);
+                left.extend_from_slice(&next[..count]);
+                outgoing.advance(count);
+            }
+            assert_eq!(left, [b"head", &*body].concat());
+            assert!(outgoing.into_buffer().is_empty());
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The life of a plain read that memory answers at once.
+//!
+//! Most requests to a warm cache ask for nothing special and find a fresh
+//! response. They are answered from the parsed head, before anything is made
+//! of it that only other requests need. What decides is the same as on the
+//! long way: the same key, lookup, bans and reuse. Whatever is not
+//! plain, or not fresh in memory, is left to it; nothing has happened then
+//! but a look.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use httparse::Header;
+
+use super::Peer;
+use super::reply;
+use super::shared::Shared;
+use super::told::Hit;
+use crate::message::directives::RequestDirectives;
+use crate::message::outgoing::Outgoing;
+use crate::origin::request::names_override;
+use crate::semantics::key::{CacheKey, asks_for_bypass};
+use crate::semantics::reuse::Reuse;
+use crate::semantics::target::RequestTarget;
+
+/// A GET of HTTP/1.1 for a path, without content, that asks for nothing a
+/// stored response could not give it as it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain<'a> {
+    target: &'a str,
+    /// As the client named it.
+    host: &'a str,
+    fields: &'a [Header<'a>],
+}
+
+impl<'a> Plain<'a> {
+    /// The request of a head, where it is plain. The caller has checked the
+    /// head, and that no content follows it.
+    #[must_use]
+    pub fn of(head: &'a httparse::Request<'_, '_>) -> Option<Self> {
+        let target = head.path.filter(|target| target.starts_with('/'))?;
+        if head.method != Some("GET") || head.version != Some(1) {
+            return None;
+        }
+        let mut host = None;
+        for field in &*head.headers {
+            if asks_for_more(field) {
+                return None;
+            }
+            if field.name.eq_ignore_ascii_case("host") {
+                host = std::str::from_utf8(field.value).ok();
+            }
+        }
+        Some(Self {
+            target,
+            host: host?,
+            fields: head.headers,
+        })
+    }
+}
+
+impl Plain<'_> {
+    /// The path, and the query if there is one.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        self.target
+    }
+}
+
+/// Whether a field has a meaning for what the store does, for the connection
+/// or for the framing.
+fn asks_for_more(field: &Header<'_>) -> bool {
+    let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+    // The length first: it tells most names apart at once.
+    let asks = match field.name.len() {
+        5 => is("range"),
+        6 => is("expect") || is("pragma"),
+        7 => is("upgrade"),
+        8 => is("if-match") || is("if-range"),
+        10 => is("connection") && !field.value.eq_ignore_ascii_case(b"keep-alive"),
+        13 => is("cache-control") || is("if-none-match"),
+        14 => is("content-length"),
+        17 => is("if-modified-since") || is("transfer-encoding"),
+        19 => is("if-unmodified-since"),
+        _ => false,
+    };
+    asks || names_override(field.name)
+}
+
+/// Answers a plain request, if a fresh response is in memory for it: writes
+/// it, counts it, and says so. `received` is when its head had been read.
+pub(super) fn answer(
+    shared: &Shared,
+    plain: &Plain<'_>,
+    peer: Peer,
+    received: Instant,
+    outgoing: &mut Outgoing,
+) -> bool {
+    let (path, query) = match plain.target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (plain.target, None),
+    };
+    let target = RequestTarget::of(path, query);
+    if target.is_ambiguous {
+        return false;
+    }
+    let site = shared.site.load();
+    let Some(index) = site.routes.find_index(&target.path) else {
+        return false;
+    };
+    let (route, cache) = (&site.routes.routes()[index], &site.caches[index]);
+    if asks_for_bypass(&route.key, query) {
+        return false;
+    }
+    let host = if plain.host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(plain.host.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(plain.host)
+    };
+    let key = CacheKey::of(&route.fingerprint, &route.key, &host, &target, plain.fields);
+    let Some(entry) = shared.find(cache, &key, plain.fields) else {
+        return false;
+    };
+    let now = shared.clock.now();
+    let directives = RequestDirectives::default();
+    let is_fresh = shared.assess(&entry, received, now, &directives) == Reuse::Fresh;
+    if !is_fresh {
+        return false;
+    }
+    // At the bound on what is under way everybody waits in one queue.
+    let Some(_permit) = shared.telemetry.requests().try_enter() else {
+        return false;
+    };
+    let hit = Hit {
+        telemetry: &shared.telemetry,
+        route,
+        path,
+        started: received,
+        client: peer.address.ip(),
+        body_bytes: entry.response.body.len() as u64,
+        saved: entry.response.head.fetch_cost,
+    };
+    reply::write_hit(&hit, &entry, now, outgoing)
+}
