@@ -13,6 +13,10 @@ use pannier::config::{self, Config, Problems};
 use pannier::demo;
 use pannier::telemetry::logging::{self, LogFormat};
 
+/// Chosen by measurement (docs/performance.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The configuration is at fault (EX_CONFIG of sysexits).
 const EXIT_CONFIG: u8 = 78;
 
