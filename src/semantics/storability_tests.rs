@@ -1,3 +1,5 @@
+//! What is stored and what is not, claim by claim.
+
 use super::*;
 use http::HeaderValue;
 use std::time::Duration;
@@ -117,6 +119,60 @@ fn errors_are_stored_only_where_route_and_origin_agree() {
         judged(404, &[], &[], &origin, &KeySpec::default()).err(),
         Some(Refusal::Status)
     );
+}
+
+#[test]
+fn must_understand_decides_beside_no_store_rfc9111_5_2_2_3() {
+    let policy = Policy {
+        errors: StoreErrors::Origin,
+        ..Policy::default()
+    };
+    let lines = [("cache-control", "max-age=9, no-store, must-understand")];
+    let spec = KeySpec::default();
+    assert!(judged(200, &[], &lines, &policy, &spec).is_ok());
+    assert!(judged(404, &[], &lines, &policy, &spec).is_ok());
+    assert_eq!(
+        judged(599, &[], &lines, &policy, &spec).err(),
+        Some(Refusal::NotUnderstood)
+    );
+}
+
+#[test]
+fn heuristics_are_for_known_statuses_and_for_public_rfc9111_4_2_2() {
+    let policy = Policy {
+        errors: StoreErrors::Origin,
+        ..Policy::default()
+    };
+    let modified = ("last-modified", "Thu, 01 Jan 1970 00:00:01 GMT");
+    let public = ("cache-control", "public");
+    let spec = KeySpec::default();
+    for status in [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501] {
+        let found = judged(status, &[], &[modified], &policy, &spec);
+        assert!(found.is_ok(), "{status}");
+    }
+    for status in [201, 202, 302, 403, 500, 502, 503, 504, 599] {
+        let found = judged(status, &[], &[modified], &policy, &spec).err();
+        assert_eq!(found, Some(Refusal::Status), "{status}");
+        let marked = judged(status, &[], &[modified, public], &policy, &spec);
+        assert!(marked.is_ok(), "{status}");
+    }
+    // A route with a lifetime of its own guesses nothing about errors.
+    let with_ttl = Policy {
+        errors: StoreErrors::Origin,
+        ..with_ttl()
+    };
+    let found = judged(404, &[], &[modified], &with_ttl, &spec).err();
+    assert_eq!(found, Some(Refusal::Status));
+}
+
+#[test]
+fn several_parts_in_one_message_are_not_stored_rfc9111_3_3() {
+    let fresh = ("cache-control", "max-age=9");
+    let part = ("content-range", "bytes 0-4/10");
+    assert_eq!(refusal(206, &[], &[fresh]), Some(Refusal::Partial));
+    assert_eq!(refusal(206, &[], &[fresh, part]), None);
+    // On any other response the field means nothing (RFC 9110 §14.4).
+    assert_eq!(refusal(200, &[], &[fresh, part]), None);
 }
 
 #[test]
