@@ -17,11 +17,11 @@ use pannier::config::{self, Config};
 use pannier::drain::Drain;
 use pannier::invalidation::Invalidation;
 use pannier::invalidation::scope::{Ban, Scope};
-use pannier::message::directives::RequestDirectives;
+use pannier::message::directives::{RequestDirectives, ResponseDirectives};
 use pannier::message::outgoing::Outgoing;
 use pannier::pattern::Pattern;
 use pannier::proxy::{Peer, Plain, Proxy, Shared};
-use pannier::semantics::freshness::{Freshness, LifetimeSource};
+use pannier::semantics::freshness::Freshness;
 use pannier::semantics::key::{CacheKey, RouteFingerprint};
 use pannier::semantics::policy::{KeySpec, Policy};
 use pannier::semantics::reuse::{self, Circumstances};
@@ -71,15 +71,16 @@ fn config() -> Config {
 }
 
 fn freshness() -> Freshness {
-    Freshness {
-        lifetime: Duration::from_secs(3_600),
-        source: LifetimeSource::Origin,
-        initial_age: Duration::ZERO,
-        stale_while_revalidate: Duration::ZERO,
-        stale_if_error: Duration::ZERO,
-        always_validate: false,
-        never_stale: false,
-    }
+    let (fields, now) = (fields(), Clock::System.now());
+    let directives = ResponseDirectives::of(&fields);
+    Freshness::of(
+        StatusCode::OK,
+        &fields,
+        &directives,
+        &Policy::default(),
+        now,
+        now,
+    )
 }
 
 fn stored(target: &RequestTarget<'_>) -> StoredResponse {
