@@ -5,10 +5,13 @@ use bytes::Bytes;
 use http::header::{AGE, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderName, StatusCode};
 
+use crate::message::targeted::PANNIER_CACHE_CONTROL;
+
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-/// Fields that every answer gets anew.
-const OURS: [HeaderName; 4] = [
+/// Fields that every answer gets anew, and the one that spoke to us.
+const OURS: [HeaderName; 5] = [
+    PANNIER_CACHE_CONTROL,
     AGE,
     HeaderName::from_static("x-cache"),
     HeaderName::from_static("x-cache-age"),
