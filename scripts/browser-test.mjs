@@ -377,9 +377,15 @@ async function takePictures(browser, at) {
   console.log(`pictures after ${screenshotsAfter} s of load`);
   await sleep(screenshotsAfter * 1000);
   mkdirSync("docs/images", { recursive: true });
+  const wanted = {
+    light: ["Overview", "Endpoints", "Cache", "System", "Fleet"],
+    dark: ["Overview", "Cache"],
+    phone: ["Overview", "Endpoints"],
+    "phone-dark": ["Overview"],
+  };
   for (const [look, options] of LOOKS) {
     const page = await open(browser, at, options);
-    for (const name of ["Overview", "Endpoints", "Cache", "System", "Fleet"]) {
+    for (const name of wanted[look]) {
       await tab(page, name).click();
       await sleep(1500);
       const file = `docs/images/${name.toLowerCase()}-${look}.png`;

@@ -10,12 +10,12 @@ const BOTTOM = 22;
 /** Seconds that a chart shows at least. */
 const SPAN_MIN = 900;
 
-/** A bound above `value` that is easy to halve: 1, 2, 4 times a power of ten, or a power of two. */
+/** A bound above `value` that is easy to halve: 1, 2, 3, 4, 6, 8 times a power of ten, or a power of two. */
 function roundUp(value, step, binary) {
   if (value <= 0) return step;
   if (binary) return Math.max(step, 2 ** Math.ceil(Math.log2(value)));
   const size = 10 ** Math.floor(Math.log10(value));
-  const factor = [1, 2, 4, 10].find((one) => value <= one * size * 1.0001);
+  const factor = [1, 2, 3, 4, 6, 8, 10].find((one) => value <= one * size * 1.0001);
   return Math.max(step, factor * size);
 }
 
