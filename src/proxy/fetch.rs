@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{IF_RANGE, RANGE};
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 use tokio::sync::oneshot;
 
 use super::ask::{Ask, Cacheable};
@@ -17,6 +17,7 @@ use super::collapse::Collapsed;
 use super::fill::{self, Filling};
 use super::flight::Lead;
 use super::forward::{self, Answer};
+use super::judged::{Fillable, exchange, stored_head};
 use super::landing::{First, Landing, Source};
 use super::part;
 use super::remember::Share;
@@ -27,8 +28,8 @@ use crate::message::directives::RequestDirectives;
 use crate::message::tee::tee;
 use crate::origin::error::OriginError;
 use crate::semantics::reuse::{self, Circumstances, Reuse};
-use crate::semantics::storability::{Exchange, Refusal, Storability, Storable, judge};
-use crate::semantics::stored::{Position, StoredHead, StoredResponse};
+use crate::semantics::storability::{Exchange, Refusal, Storability, judge};
+use crate::semantics::stored::{Position, StoredResponse};
 use crate::semantics::update::{freshened, is_of_another};
 use crate::semantics::validation::strip_conditions;
 use crate::store::memory::{Departure, Entry};
@@ -409,55 +410,9 @@ impl Fetch {
     }
 }
 
-/// An answer that may be stored, and room for it.
-pub(super) struct Fillable {
-    pub(super) answer: Answer,
-    pub(super) storable: Storable,
-    pub(super) share: Share,
-    /// The stored beginning it completes, and the length of the whole.
-    pub(super) beginning: Option<(Bytes, u64)>,
-}
-
-/// What is stored of an answer.
-pub(super) fn stored_head(
-    ask: &Ask,
-    cacheable: &Cacheable,
-    answer: &Answer,
-    storable: Storable,
-    position: Position,
-) -> StoredHead {
-    StoredHead {
-        status: answer.head.status,
-        secondary: storable.vary.select(&ask.fields),
-        language_keys: storable.vary.language_keys(&ask.fields, &storable.fields),
-        fields: storable.fields,
-        target: cacheable.target.clone(),
-        route: Arc::clone(&cacheable.route.name),
-        vary: storable.vary,
-        request_time: answer.request_time,
-        response_time: answer.response_time,
-        freshness: storable.freshness,
-        validators: storable.validators,
-        tags: storable.tags,
-        position,
-        fetch_cost: answer.took,
-    }
-}
-
 fn count_refusal(cacheable: &Cacheable, refusal: Refusal) {
     let counters = cacheable.route.telemetry.counters();
     counters.refusals.increment(refusal.as_str());
-}
-
-pub(super) fn exchange<'a>(ask: &'a Ask, answer: &Answer, response: &'a HeaderMap) -> Exchange<'a> {
-    Exchange {
-        host: &ask.host,
-        request: &ask.fields,
-        status: answer.head.status,
-        response,
-        request_time: answer.request_time,
-        response_time: answer.response_time,
-    }
 }
 
 /// Whether a stored response answers this request without the origin.

@@ -6,8 +6,8 @@ use http::{Method, StatusCode};
 
 use super::ask::{Ask, Cacheable};
 use super::failure::ProxyError;
-use super::fetch::{exchange, stored_head};
 use super::forward::{self, Answer};
+use super::judged::{exchange, stored_head};
 use super::read::lookup;
 use super::shared::Shared;
 use crate::message::Body;

@@ -30,6 +30,7 @@ mod flight;
 mod forward;
 mod head;
 mod held;
+mod judged;
 mod landing;
 mod part;
 mod pass;

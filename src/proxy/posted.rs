@@ -15,8 +15,9 @@ use tokio::sync::oneshot;
 
 use super::ask::{Ask, Cacheable};
 use super::failure::ProxyError;
-use super::fetch::{Fetch, Fillable, Wanted, exchange};
+use super::fetch::{Fetch, Wanted};
 use super::forward::Answer;
+use super::judged::{Fillable, exchange};
 use super::landing::First;
 use super::pass::Exchanged;
 use super::reply;

@@ -2,8 +2,9 @@
 //! was just invalidated is fetched and passed on, and not stored.
 
 use super::ask::Cacheable;
-use super::fetch::{Fetch, stored_head};
+use super::fetch::Fetch;
 use super::forward::Answer;
+use super::judged::stored_head;
 use crate::semantics::storability::Storable;
 
 impl Fetch {
