@@ -1,6 +1,6 @@
 //! The control plane: what operators ask and command, over HTTP.
 //!
-//! [`serve`] runs on the control thread, apart from the data plane. Every path
+//! [`serve()`] runs on the control thread, apart from the data plane. Every path
 //! stands once, in [`table`]: the router and `/openapi.json` are made of it.
 //!
 //! Knows nothing of how responses are stored or invalidated: it asks

@@ -1,7 +1,7 @@
 //! What `proxy.toml` means.
 //!
 //! [`Config`] is what runs: after validation nothing is optional that has a
-//! default, nothing is unparsed, nothing is out of range. [`load`] makes it
+//! default, nothing is unparsed, nothing is out of range. [`load()`] makes it
 //! from a file and reports every problem at once.
 //!
 //! | file | holds |

@@ -1,7 +1,7 @@
 //! The life of a request.
 //!
 //! [`Proxy::serve`] decides which of three lives it has: a *read* of a
-//! cacheable route ([`read`]), a *write* ([`write`]), or a *pass* of anything
+//! cacheable route ([`read`]), a *write* ([`mod@write`]), or a *pass* of anything
 //! else ([`pass`]). Errors leave as [`Failure`]; only the server knows what
 //! status code they become.
 
