@@ -158,12 +158,22 @@ def origin(floor):
     return Server("origin", [floor / "socket-loop", f"127.0.0.1:{port}"], port, core=OTHER_CORES)
 
 
-def pannier(release, origin, threads=1, bytes_max="4GiB", core=SERVER_CORE, under=()):
+def redis():
+    """Without persistence, on the cores of everything but the server."""
+    port = free_port()
+    command = ["redis-server", "--port", port, "--save", "", "--appendonly", "no"]
+    return Server("redis", command, port, core=OTHER_CORES)
+
+
+def pannier(release, origin, threads=1, bytes_max="4GiB", core=SERVER_CORE, under=(), redis=None):
     port, admin = free_port(), free_port()
     path = configured(
         "pannier.toml", LISTEN=f"127.0.0.1:{port}", ORIGIN=origin.address, THREADS=threads,
         ADMIN=f"127.0.0.1:{admin}", BYTES_MAX=bytes_max,
     )
+    if redis:
+        with open(path, "a") as file:
+            file.write(f'[redis]\nurl = "redis://{redis.address}"\n')
     server = Server("pannier", [*under, release / "pannier", "run", "--config", path], port, core=core)
     server.admin = admin
     return server
@@ -208,6 +218,13 @@ def stats(server):
     """What Pannier says of its caches."""
     with urllib.request.urlopen(f"http://127.0.0.1:{server.admin}/cache/stats") as answer:
         return json.load(answer)
+
+
+def metric(server, series):
+    """The value of one series of its metrics; 0 where it has none yet."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.admin}/metrics") as answer:
+        lines = [line.rsplit(" ", 1) for line in answer.read().decode().splitlines()]
+    return next((float(value) for name, value in lines if name == series), 0.0)
 
 
 def machine():
