@@ -320,7 +320,7 @@ fn coherence(mut table: Table<'_>) -> CoherenceConfig {
             Durations { min: Duration::ZERO, max: DAY },
             "While the invalidation log is unreachable, a stored response older than this is not reused without asking the origin.",
         ),
-        append_timeout: table.option("append_timeout", Duration::from_millis(250), short_waits(), "The answer to a write waits no longer for its invalidations to reach the log."),
+        append_timeout: table.option("append_timeout", Duration::from_millis(250), short_waits(), "The answer to a write waits no longer for its invalidations to reach the log. In eventual mode, while it cannot be reached, only the first write waits."),
         bans_max: count(table.option(
             "bans_max",
             10_000,

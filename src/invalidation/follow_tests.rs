@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::config::RedisConfig;
-use crate::invalidation::log::{Appended, Log};
+use crate::invalidation::log::{Appended, Log, Wait};
 use crate::link::test_redis::{TestCluster, TestRedis, within};
 
 const ENTRIES_MAX: usize = 1_000;
@@ -49,7 +49,7 @@ fn writer_by(config: &RedisConfig, entries_max: usize) -> Log {
     Log::start(
         Endpoint::of(config).unwrap(),
         name(entries_max),
-        Duration::from_secs(20),
+        Wait::EveryTime(Duration::from_secs(20)),
         Arc::default(),
         Bytes::new,
     )

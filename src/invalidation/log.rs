@@ -2,7 +2,7 @@
 //!
 //! Promises: what was handed over is appended, in the order it was handed
 //! over, however long Redis is away; whoever waits for it waits no longer than
-//! `append_timeout`. An append whose answer was lost is made again, so an
+//! [`Wait`] says. An append whose answer was lost is made again, so an
 //! entry may be in the log twice: a ban that is applied twice bans no less.
 //! Knows nothing of what an entry says.
 
@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -33,6 +34,16 @@ const BATCH_MAX: usize = 64;
 /// One attempt to append, after which it is made again.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long whoever appends waits for it.
+#[derive(Clone, Copy, Debug)]
+pub enum Wait {
+    /// So long, every time: what follows depends on it.
+    EveryTime(Duration),
+    /// So long, but not again until an append has succeeded: in an outage the
+    /// first write pays for finding out, the others are answered at once.
+    OnceAnOutage(Duration),
+}
+
 /// What became of an append in the time there was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appended {
@@ -46,7 +57,7 @@ pub enum Appended {
 /// The end of the log that is written to. Dropping it gives up what waits.
 pub struct Log {
     queue: Arc<Queue>,
-    append_timeout: Duration,
+    wait: Wait,
     _worker: Task,
 }
 
@@ -62,6 +73,8 @@ struct Queue {
     /// Makes the payload that matches everything.
     everything: Box<dyn Fn() -> Bytes + Send + Sync>,
     counters: Arc<RedisCounters>,
+    /// A wait has run out, and nothing was appended since.
+    is_late: AtomicBool,
     filled: Notify,
     emptied: Notify,
 }
@@ -87,7 +100,7 @@ impl Log {
     pub fn start(
         endpoint: Endpoint,
         name: LogName,
-        append_timeout: Duration,
+        wait: Wait,
         counters: Arc<RedisCounters>,
         everything: impl Fn() -> Bytes + Send + Sync + 'static,
     ) -> Self {
@@ -95,6 +108,7 @@ impl Log {
             state: Mutex::default(),
             everything: Box::new(everything),
             counters: Arc::clone(&counters),
+            is_late: AtomicBool::new(false),
             filled: Notify::new(),
             emptied: Notify::new(),
         });
@@ -105,7 +119,7 @@ impl Log {
         };
         Self {
             queue,
-            append_timeout,
+            wait,
             _worker: Task::start(worker.run()),
         }
     }
@@ -120,11 +134,19 @@ impl Log {
     ) -> impl Future<Output = Appended> + Send + 'static {
         let (waiter, appended) = oneshot::channel();
         self.queue.push(nonce, payload, waiter);
-        let append_timeout = self.append_timeout;
+        let queue = Arc::clone(&self.queue);
+        let wait = match self.wait {
+            Wait::EveryTime(wait) => wait,
+            Wait::OnceAnOutage(_) if queue.is_late.load(Ordering::Relaxed) => Duration::ZERO,
+            Wait::OnceAnOutage(wait) => wait,
+        };
         async move {
-            match tokio::time::timeout(append_timeout, appended).await {
+            match tokio::time::timeout(wait, appended).await {
                 Ok(Ok(position)) => Appended::At(position),
-                Ok(Err(_)) | Err(_) => Appended::Pending,
+                Ok(Err(_)) | Err(_) => {
+                    queue.is_late.store(true, Ordering::Relaxed);
+                    Appended::Pending
+                }
             }
         }
     }
@@ -265,6 +287,7 @@ impl Queue {
     }
 
     fn settle(&self, batch: Vec<Pending>, positions: &[LogPosition]) {
+        self.is_late.store(false, Ordering::Relaxed);
         self.counters.log.appends.add(batch.len() as u64);
         for (pending, position) in batch.into_iter().zip(positions) {
             for waiter in pending.waiters {

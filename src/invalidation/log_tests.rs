@@ -9,11 +9,15 @@ struct Fixture {
 }
 
 fn start(redis: &TestRedis, append_timeout: Duration) -> Fixture {
+    start_with(redis, Wait::EveryTime(append_timeout))
+}
+
+fn start_with(redis: &TestRedis, wait: Wait) -> Fixture {
     let counters = Arc::<RedisCounters>::default();
     let log = Log::start(
         Endpoint::of(&redis.config()).unwrap(),
         LogName::new("shop", "left", 1_000),
-        append_timeout,
+        wait,
         Arc::clone(&counters),
         || Bytes::from_static(b"everything"),
     );
@@ -79,6 +83,24 @@ async fn without_redis_appends_wait_their_time_and_are_made_in_order_when_it_com
     within(log.flushed()).await;
     assert_eq!(payloads(&redis), ["x", "y"]);
     assert_eq!(counters.log.appends.get(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_waited_for_once_until_an_append_succeeds() {
+    let mut redis = TestRedis::reserve();
+    let patience = Duration::from_millis(250);
+    let Fixture { log, .. } = start_with(&redis, Wait::OnceAnOutage(patience));
+    let began = tokio::time::Instant::now();
+    assert_eq!(log.append(1, "x".into()).await, Appended::Pending);
+    assert!(began.elapsed() >= patience, "the first finds out");
+    let began = tokio::time::Instant::now();
+    assert_eq!(log.append(2, "y".into()).await, Appended::Pending);
+    assert!(began.elapsed() < patience, "the next is told at once");
+    tokio::time::resume();
+    redis.start();
+    within(log.flushed()).await;
+    position(within(log.append(3, "z".into())).await);
+    assert_eq!(payloads(&redis), ["x", "y", "z"]);
 }
 
 #[tokio::test]

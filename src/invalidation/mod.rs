@@ -40,7 +40,7 @@ pub mod wire;
 use acks::{Acknowledged, Acks, Patience, margin};
 use bans::{Checked, Verdict};
 use here::Here;
-use log::{Appended, Log};
+use log::{Appended, Log, Wait};
 use scope::{Ban, Scope};
 use wire::LogName;
 
@@ -123,23 +123,23 @@ impl Invalidation {
         let here = Here::new(config, clock, &instance);
         let endpoint = Endpoint::of(redis)?;
         let name = LogName::new(&redis.namespace, &instance, config.bans_max);
-        let (lease, append_timeout, silence_max) = match config.mode {
+        let (lease, append_wait, silence_max) = match config.mode {
             // Two reads that wait as long as they may, and some more.
             CoherenceMode::Eventual => {
                 let silence_max = config.unsynced_age_max.max(follow::BLOCK_MAX * 4);
-                (None, config.append_timeout, silence_max)
+                (None, Wait::OnceAnOutage(config.append_timeout), silence_max)
             }
             // There is no answer without it: it is given the time that
             // everything else has.
             CoherenceMode::Strict => {
-                let append_timeout = config.append_timeout.max(config.lease);
-                (Some(config.lease), append_timeout, config.lease)
+                let append_wait = Wait::EveryTime(config.append_timeout.max(config.lease));
+                (Some(config.lease), append_wait, config.lease)
             }
         };
         let log = Log::start(
             endpoint.clone(),
             name.clone(),
-            append_timeout,
+            append_wait,
             Arc::clone(counters),
             || Bytes::from(scope::write(&[Ban::hard(Scope::All)])),
         );
@@ -230,7 +230,7 @@ impl Invalidation {
             }
             Appended::Pending => {
                 receipt.is_kept = shared.lease.is_none();
-                tracing::warn!("an invalidation is in force here and not yet in the log");
+                tracing::debug!("an invalidation is in force here and not yet in the log");
             }
         }
         receipt
