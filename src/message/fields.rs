@@ -1,6 +1,6 @@
 //! Fields that speak of one connection or of the way a message took.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::IpAddr;
 
 use bytes::{BufMut, BytesMut};
@@ -9,6 +9,9 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use smallvec::SmallVec;
+
+use super::digits::push_number;
 
 /// Our name in `Via` and `Cache-Status`.
 pub const PSEUDONYM: &str = "pannier";
@@ -22,7 +25,7 @@ pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-ho
 
 /// Fields of one connection that need not be named by `Connection`
 /// (RFC 9110 §7.6.1).
-const HOP_BY_HOP: [HeaderName; 8] = [
+static HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -50,7 +53,15 @@ pub fn strip_hop_by_hop(fields: &mut HeaderMap) {
             fields.remove(name);
         }
     }
-    for name in &HOP_BY_HOP {
+    remove_any(fields, &HOP_BY_HOP);
+}
+
+/// Removes the fields of these names. Few messages have any of them: one pass
+/// over what is there costs less than a look for each.
+fn remove_any(fields: &mut HeaderMap, names: &[HeaderName]) {
+    let found = fields.keys().filter(|name| names.contains(name));
+    let found: SmallVec<[HeaderName; 4]> = found.cloned().collect();
+    for name in &found {
         fields.remove(name);
     }
 }
@@ -110,10 +121,15 @@ fn joined(list: &HeaderValue, member: &HeaderValue) -> HeaderValue {
     HeaderValue::from_maybe_shared(line.freeze()).unwrap_or_else(|_| member.clone())
 }
 
-/// What else frameworks believe of the way a request took: scheme, port and
-/// name of the server. No cache key holds them, and an application makes
-/// redirects and links of them, so a stranger's word must not get through.
-const OF_THE_WAY: [HeaderName; 6] = [
+/// What a peer may say of the way a request took, and what else frameworks
+/// believe of it: scheme, port and name of the server. No cache key holds them,
+/// and an application makes redirects and links of them, so a stranger's word
+/// must not get through.
+static OF_THE_WAY: [HeaderName; 10] = [
+    FORWARDED,
+    X_FORWARDED_FOR,
+    X_FORWARDED_PROTO,
+    X_FORWARDED_HOST,
     HeaderName::from_static("x-forwarded-port"),
     HeaderName::from_static("x-forwarded-scheme"),
     HeaderName::from_static("x-forwarded-ssl"),
@@ -127,20 +143,13 @@ const OF_THE_WAY: [HeaderName; 6] = [
 pub fn set_forwarded(fields: &mut HeaderMap, peer: IpAddr, is_trusted: bool) {
     let host = fields.get(HOST).cloned();
     if !is_trusted {
-        for name in [
-            FORWARDED,
-            X_FORWARDED_FOR,
-            X_FORWARDED_PROTO,
-            X_FORWARDED_HOST,
-        ] {
-            fields.remove(name);
-        }
-        for name in &OF_THE_WAY {
-            fields.remove(name);
-        }
+        remove_any(fields, &OF_THE_WAY);
     }
-    append_member(fields, FORWARDED, forwarded_element(peer, host.as_ref()));
-    append_member(fields, X_FORWARDED_FOR, text(peer.to_string()));
+    let mut address = Vec::with_capacity(40);
+    push_address(&mut address, peer);
+    let element = forwarded_element(peer, &address, host.as_ref());
+    append_member(fields, FORWARDED, element);
+    append_member(fields, X_FORWARDED_FOR, value(address));
     fields
         .entry(X_FORWARDED_PROTO)
         .or_insert(HeaderValue::from_static("http"));
@@ -150,20 +159,42 @@ pub fn set_forwarded(fields: &mut HeaderMap, peer: IpAddr, is_trusted: bool) {
 }
 
 /// `for=…;host=…;proto=http` (RFC 7239 §4).
-fn forwarded_element(peer: IpAddr, host: Option<&HeaderValue>) -> HeaderValue {
-    let mut element = match peer {
-        IpAddr::V4(address) => format!("for={address}"),
-        IpAddr::V6(address) => format!("for=\"[{address}]\""),
-    };
-    let host = host
-        .and_then(|host| host.to_str().ok())
-        .filter(|host| !host.contains(['"', '\\']));
-    if let Some(host) = host {
-        // Writing to a string does not fail.
-        let _ = write!(element, ";host=\"{host}\"");
+fn forwarded_element(peer: IpAddr, address: &[u8], host: Option<&HeaderValue>) -> HeaderValue {
+    let mut element = Vec::with_capacity(96);
+    element.extend_from_slice(b"for=");
+    if peer.is_ipv6() {
+        element.extend_from_slice(b"\"[");
+        element.extend_from_slice(address);
+        element.extend_from_slice(b"]\"");
+    } else {
+        element.extend_from_slice(address);
     }
-    element.push_str(";proto=http");
-    text(element)
+    let host = host.map(HeaderValue::as_bytes);
+    let can_be_quoted = |byte: &u8| (0x20..0x7f).contains(byte) && !matches!(byte, b'"' | b'\\');
+    if let Some(host) = host.filter(|host| host.iter().all(can_be_quoted)) {
+        element.extend_from_slice(b";host=\"");
+        element.extend_from_slice(host);
+        element.push(b'"');
+    }
+    element.extend_from_slice(b";proto=http");
+    value(element)
+}
+
+fn push_address(text: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            for (position, octet) in address.octets().into_iter().enumerate() {
+                if position > 0 {
+                    text.push(b'.');
+                }
+                push_number(text, octet.into());
+            }
+        }
+        IpAddr::V6(address) => {
+            // Writing to memory does not fail.
+            let _ = write!(text, "{address}");
+        }
+    }
 }
 
 /// The same fields in memory of their own, all values in one piece. Those of
@@ -188,7 +219,7 @@ pub fn compact(fields: &HeaderMap) -> HeaderMap {
     compact
 }
 
-fn text(text: String) -> HeaderValue {
+fn value(text: Vec<u8>) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
