@@ -13,7 +13,7 @@ use bytes::Bytes;
 use divan::{Bencher, counter::ItemsCount};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pannier::clock::Clock;
-use pannier::config::{self, Config};
+use pannier::config::{self, Config, EvictionPolicy};
 use pannier::drain::Drain;
 use pannier::invalidation::Invalidation;
 use pannier::invalidation::scope::{Ban, Scope};
@@ -134,11 +134,14 @@ fn key_of_a_path_and_two_parameters(bencher: Bencher<'_, '_>) {
 
 /// A store of so many responses, and their keys in no order.
 fn filled(count: usize) -> (Memory, Arc<RouteCache>, Vec<CacheKey>) {
-    let memory = Memory::new(Bounds {
-        bytes_max: u64::MAX,
-        entries_max: None,
-        variants_max: 64,
-    });
+    let memory = Memory::new(
+        Bounds {
+            bytes_max: u64::MAX,
+            entries_max: None,
+            variants_max: 64,
+        },
+        EvictionPolicy::Lru,
+    );
     let cache = memory.route(&"templates".into(), None, &Arc::default());
     let (spec, route) = (KeySpec::default(), fingerprint());
     let response = Arc::new(stored(&RequestTarget::of("/api/v1/templates/42", None)));
@@ -218,7 +221,7 @@ fn a_plain_hit(bencher: Bencher<'_, '_>) {
     let telemetry = Arc::new(Telemetry::new(clock.clone()));
     let invalidation = Invalidation::alone(&config.coherence, clock.clone());
     let store = Store {
-        memory: Memory::new(Bounds::of(&config.memory)),
+        memory: Memory::new(Bounds::of(&config.memory), config.memory.policy),
         redis: None,
     };
     let shared = Shared::new(

@@ -105,7 +105,7 @@ async fn serve(
     let telemetry = Arc::new(Telemetry::new(clock.clone()));
     let mut coherence = Coherence::start(&config, &clock, &telemetry)?;
     let store = Store {
-        memory: Memory::new(Bounds::of(&config.memory)),
+        memory: Memory::new(Bounds::of(&config.memory), config.memory.policy),
         redis: coherence.store.take(),
     };
     let limits = Arc::new(ArcSwap::from_pointee(config.limits.clone()));

@@ -9,7 +9,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::clock::Timestamp;
 use crate::invalidation::bans::Verdict;
 use crate::proxy::Shared;
-use crate::store::memory::{Departure, Entry, Fate};
+use crate::store::memory::{Departure, Fate, Kept};
 
 /// Between two sweeps where nothing else asks for one.
 const EVERY: Duration = Duration::from_secs(60);
@@ -28,24 +28,17 @@ pub(super) async fn run(shared: Arc<Shared>) {
             () = shared.invalidation.changed() => sleep(GATHER).await,
         }
         let now = shared.clock.now();
-        shared
-            .store
-            .memory
-            .sweep(|entry| judge(&shared, entry, now));
+        shared.store.memory.sweep(|kept| judge(&shared, kept, now));
         shared.invalidation.prune(now);
         sleep(REST).await;
     }
 }
 
-fn judge(shared: &Shared, entry: &Entry, now: Timestamp) -> Fate {
-    let head = &entry.response.head;
-    if head.is_spent(now) {
+fn judge(shared: &Shared, kept: &Kept, now: Timestamp) -> Fate {
+    if kept.is_spent(now) {
         return Fate::Drop(Departure::Expired);
     }
-    match shared
-        .invalidation
-        .judge(head, &entry.checked, &entry.softened)
-    {
+    match shared.judge(kept) {
         Verdict::Banned => Fate::Drop(Departure::Invalidated),
         Verdict::Stands | Verdict::Softened { .. } => Fate::Keep,
     }

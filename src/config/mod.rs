@@ -210,6 +210,8 @@ pub struct AdminConfig {
 pub struct MemoryConfig {
     /// `bytes_max`: bound on everything the store holds (`"256MiB"`).
     pub bytes_max: u64,
+    /// `policy`: what leaves first to make room.
+    pub policy: EvictionPolicy,
     /// `entries_max`: bound on stored responses; `None` for `0`.
     pub entries_max: Option<u64>,
     /// `body_bytes_max`: larger bodies stream through and are not stored (`"8MiB"`).
@@ -301,6 +303,17 @@ pub struct InvalidationConfig {
     /// `settle`: for so long after an invalidation, what it matches is fetched
     /// and passed on but not stored (`"0s"`).
     pub settle: Duration,
+}
+
+/// `policy = …` of `[memory]`: what leaves first to make room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EvictionPolicy {
+    /// `"lru"`: the least recently used, exactly.
+    #[default]
+    Lru,
+    /// `"s3fifo"`: what is new and was not asked for again, so that a scan does
+    /// not push out what is in use.
+    S3Fifo,
 }
 
 /// `default = …` of `[invalidation]`: what a write invalidates unasked.

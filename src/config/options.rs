@@ -10,8 +10,8 @@ use super::kinds::{Choice, Durations, List, OneOrMore, Parsed, Sizes, Whole, Wro
 use super::reader::Table;
 use super::{
     AdminConfig, CoalescingConfig, CoherenceConfig, CoherenceMode, Config, DefaultInvalidation,
-    InvalidationConfig, Limits, MemoryConfig, OriginConfig, Upstream, address, checks, redis,
-    routes, watch,
+    EvictionPolicy, InvalidationConfig, Limits, MemoryConfig, OriginConfig, Upstream, address,
+    checks, redis, routes, watch,
 };
 
 pub(super) const KIB: u64 = 1 << 10;
@@ -238,7 +238,13 @@ fn memory(mut table: Table<'_>) -> MemoryConfig {
             "bytes_max",
             256 * MIB,
             Sizes { min: 64 * KIB, max: TIB },
-            "Bound on everything the store holds: bodies, fields, keys, index; past it the least recently used goes.",
+            "Bound on everything the store holds: bodies, fields, keys, index; past it what `policy` says goes.",
+        ),
+        policy: table.option(
+            "policy",
+            EvictionPolicy::Lru,
+            Choice(&[("lru", EvictionPolicy::Lru), ("s3fifo", EvictionPolicy::S3Fifo)]),
+            "What goes first to make room: \"lru\", the least recently used, exactly; \"s3fifo\", what is new and was not asked for again, which resists scans.",
         ),
         entries_max: bound(table.option("entries_max", 0, ENTRIES, "Stored responses; 0: no bound but bytes_max.")),
         body_bytes_max: table.option(

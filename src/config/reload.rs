@@ -16,7 +16,7 @@ pub fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
         upstream: _,
         origin: _,
         limits: _,
-        memory: _,
+        memory,
         coalescing: _,
         invalidation: _,
         routes: _,
@@ -32,6 +32,7 @@ pub fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("redis", *redis != new.redis),
         ("coherence", *coherence != new.coherence),
         ("warm", *warm != new.warm),
+        ("memory.policy", memory.policy != new.memory.policy),
     ]
     .into_iter()
     .filter_map(|(name, is_changed)| is_changed.then_some(name))
@@ -43,7 +44,10 @@ impl Config {
     /// taken from the one that was started with.
     #[must_use]
     pub fn started_as(self, started: &Self) -> Self {
+        let mut memory = self.memory;
+        memory.policy = started.memory.policy;
         Self {
+            memory,
             listen: started.listen.clone(),
             threads: started.threads,
             admin: started.admin.clone(),

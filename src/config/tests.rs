@@ -67,6 +67,22 @@ fn a_file_that_names_only_the_upstream_is_all_defaults() {
 }
 
 #[test]
+fn the_policy_of_the_store_is_one_of_two_and_waits_for_the_next_start() {
+    is_refused("[memory]\npolicy = \"lfu\"", "`\"lru\"` or `\"s3fifo\"`");
+    let (started, changed) = (
+        good(""),
+        good("[memory]\npolicy = \"s3fifo\"\nbytes_max = \"1MiB\""),
+    );
+    assert_eq!(changed.memory.policy, EvictionPolicy::S3Fifo);
+    assert_eq!(restart_needed(&started, &changed), ["memory.policy"]);
+    let reloaded = changed.started_as(&started).memory;
+    assert_eq!(
+        (reloaded.policy, reloaded.bytes_max),
+        (EvictionPolicy::Lru, 1 << 20)
+    );
+}
+
+#[test]
 fn the_example_of_the_contract_means_what_it_says() {
     let config = good(
         r#"

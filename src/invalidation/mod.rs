@@ -13,6 +13,7 @@
 //!
 //! [`Invalidation`] holds them together.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -411,12 +412,28 @@ impl Invalidation {
     /// comparison.
     #[must_use]
     pub fn judge(&self, head: &StoredHead, checked: &AtomicU64, softened: &AtomicU64) -> Verdict {
+        self.judge_with(checked, softened, || Some(head))
+    }
+
+    /// The same for a head that costs something to be had: it is asked for
+    /// only where something was invalidated since. One that cannot be had is
+    /// not to be reused.
+    #[must_use]
+    pub fn judge_with<H: Borrow<StoredHead>>(
+        &self,
+        checked: &AtomicU64,
+        softened: &AtomicU64,
+        head: impl FnOnce() -> Option<H>,
+    ) -> Verdict {
         let seen = checked.load(Ordering::Acquire);
         if seen != self.here.bans.head() {
+            let Some(head) = head() else {
+                return Verdict::Banned;
+            };
             let Checked {
                 verdict,
                 checked: up_to,
-            } = self.here.bans.judge(head, seen);
+            } = self.here.bans.judge(head.borrow(), seen);
             match verdict {
                 Verdict::Banned => return Verdict::Banned,
                 Verdict::Softened { by } => {

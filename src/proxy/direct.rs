@@ -118,12 +118,12 @@ pub(super) fn answer(
         Cow::Borrowed(plain.host)
     };
     let key = CacheKey::of(&route.fingerprint, &route.key, &host, &target, plain.fields);
-    let Some(entry) = shared.find(cache, &key, plain.fields) else {
+    let Some(kept) = shared.find_kept(cache, &key, plain.fields) else {
         return false;
     };
     let now = shared.clock.now();
     let directives = RequestDirectives::default();
-    let is_fresh = shared.assess(&entry, received, now, &directives) == Reuse::Fresh;
+    let is_fresh = shared.assess(&kept, received, now, &directives) == Reuse::Fresh;
     if !is_fresh {
         return false;
     }
@@ -137,8 +137,8 @@ pub(super) fn answer(
         path,
         started: received,
         client: peer.address.ip(),
-        body_bytes: entry.response.body.len() as u64,
-        saved: entry.response.head.fetch_cost,
+        body_bytes: kept.body().len() as u64,
+        saved: kept.fetch_cost(),
     };
-    reply::write_hit(&hit, &entry, now, outgoing)
+    reply::write_hit(&hit, &kept, now, outgoing)
 }

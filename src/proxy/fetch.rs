@@ -162,7 +162,7 @@ impl Fetch {
         if let Some(candidate) = &self.candidate {
             let (cache, key) = (&cacheable.cache, &cacheable.key);
             let memory = &self.shared.store.memory;
-            memory.remove(cache, key, candidate, Departure::Expired);
+            memory.remove(cache, key, candidate.kept(), Departure::Expired);
         }
     }
 
@@ -419,7 +419,11 @@ fn count_refusal(cacheable: &Cacheable, refusal: Refusal) {
 pub(super) fn is_usable(entry: &Entry, ask: &Ask) -> bool {
     let head = &entry.response.head;
     let circumstances = Circumstances {
-        is_softly_banned: entry.softened.load(std::sync::atomic::Ordering::Acquire) != 0,
+        is_softly_banned: entry
+            .marks()
+            .softened
+            .load(std::sync::atomic::Ordering::Acquire)
+            != 0,
         is_unsynced: false,
     };
     let age = head.current_age(ask.now);

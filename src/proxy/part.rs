@@ -97,7 +97,9 @@ pub(super) fn keep(shared: &Shared, cacheable: &Cacheable, arrived: Arc<StoredRe
     }
     store.put(cache, cacheable.key, arrived);
     if let Some(old) = standing {
-        store.memory.remove(cache, &key, &old, Departure::Replaced);
+        store
+            .memory
+            .remove(cache, &key, old.kept(), Departure::Replaced);
     }
 }
 
@@ -105,7 +107,7 @@ pub(super) fn keep(shared: &Shared, cacheable: &Cacheable, arrived: Arc<StoredRe
 pub(super) fn forget(shared: &Shared, cacheable: &Cacheable, entry: &Entry) {
     let key = cacheable.key.of_part();
     let memory = &shared.store.memory;
-    memory.remove(&cacheable.cache, &key, entry, Departure::Replaced);
+    memory.remove(&cacheable.cache, &key, entry.kept(), Departure::Replaced);
 }
 
 /// The head of a whole response that was completed from parts.
@@ -119,9 +121,7 @@ pub(super) fn whole_head(mut head: StoredHead, length: u64) -> StoredHead {
 fn grown(shared: &Shared, old: &Entry, arrived: &StoredResponse) -> Option<StoredResponse> {
     let stored = &old.response;
     let head = &arrived.head;
-    let verdict = shared
-        .invalidation
-        .judge(&stored.head, &old.checked, &old.softened);
+    let verdict = shared.judge(old.kept());
     if verdict != Verdict::Stands || !are_of_one(&stored.head.fields, &head.fields) {
         return None;
     }

@@ -122,7 +122,7 @@ fn has_variants(shared: &Shared, cacheable: &Cacheable) -> bool {
 
 /// What an entry is good for to this request, now.
 pub(super) fn assess(shared: &Shared, ask: &Ask, entry: &Entry) -> Reuse {
-    shared.assess(entry, ask.started, ask.now, &ask.directives)
+    shared.assess(entry.kept(), ask.started, ask.now, &ask.directives)
 }
 
 fn hit() -> CacheStatus {

@@ -15,9 +15,10 @@ use crate::clock::Timestamp;
 use crate::message::Body;
 use crate::message::outgoing::Outgoing;
 use crate::message::targeted::CDN_CACHE_CONTROL;
+use crate::semantics::freshness::Freshness;
 use crate::semantics::outcome::CacheResult;
 use crate::semantics::stored::StoredHead;
-use crate::store::memory::Entry;
+use crate::store::memory::{Entry, Kept};
 
 /// Fields of a `304` (RFC 9110 §15.4.5), and those that say which way it came.
 const OF_NOT_MODIFIED: [HeaderName; 9] = [
@@ -88,7 +89,7 @@ fn stamped(
     status: CacheStatus,
     response: Response<Body>,
 ) -> Response<Body> {
-    let (status, ages) = aged(head, ask.now, status);
+    let (status, ages) = aged(head.response_time, &head.freshness, ask.now, status);
     let mut told = ask.told(cache, status);
     if status.forward_status.is_none() {
         told.saved = Some(head.fetch_cost);
@@ -98,16 +99,21 @@ fn stamped(
 }
 
 /// How old an answer from the store is, and what of it `Cache-Status` tells.
-fn aged(head: &StoredHead, now: Timestamp, status: CacheStatus) -> (CacheStatus, Ages) {
-    let now = now.max(head.response_time);
-    let age = head.current_age(now);
+fn aged(
+    response_time: Timestamp,
+    freshness: &Freshness,
+    now: Timestamp,
+    status: CacheStatus,
+) -> (CacheStatus, Ages) {
+    let now = now.max(response_time);
+    let age = freshness.current_age(response_time, now);
     let status = CacheStatus {
-        ttl: Some(seconds_left(head, age)),
+        ttl: Some(seconds_left(freshness, age)),
         ..status
     };
     let ages = Ages {
         current: age,
-        since_validated: head.resident_time(now),
+        since_validated: now.since(response_time),
     };
     (status, ages)
 }
@@ -116,18 +122,17 @@ fn aged(head: &StoredHead, now: Timestamp, status: CacheStatus) -> (CacheStatus,
 /// response needs a closer look.
 pub(super) fn write_hit(
     hit: &Hit<'_>,
-    entry: &Entry,
+    kept: &Kept,
     now: Timestamp,
     outgoing: &mut Outgoing,
 ) -> bool {
-    let Some(wire_head) = entry.wire_head() else {
+    if !kept.write_head(outgoing.head()) {
         return false;
-    };
-    let head = &entry.response.head;
-    let (status, ages) = aged(head, now, CacheStatus::default());
-    outgoing.head().extend_from_slice(wire_head);
-    hit.stamp(outgoing.head(), head.status, status, ages);
-    outgoing.body(&entry.response.body);
+    }
+    let status = CacheStatus::default();
+    let (status, ages) = aged(kept.response_time(), &kept.freshness(), now, status);
+    hit.stamp(outgoing.head(), kept.status(), status, ages);
+    outgoing.body(kept.body());
     true
 }
 
@@ -185,8 +190,8 @@ fn assemble(status: StatusCode, fields: HeaderMap, body: Body) -> Response<Body>
 }
 
 /// Freshness left, negative where it is over (RFC 9211 §2.4).
-fn seconds_left(head: &StoredHead, age: std::time::Duration) -> i64 {
-    let lifetime = i64::try_from(head.freshness.lifetime.as_secs()).unwrap_or(i64::MAX);
+fn seconds_left(freshness: &Freshness, age: std::time::Duration) -> i64 {
+    let lifetime = i64::try_from(freshness.lifetime.as_secs()).unwrap_or(i64::MAX);
     let age = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
     lifetime.saturating_sub(age)
 }

@@ -25,7 +25,7 @@ use crate::semantics::key::CacheKey;
 use crate::semantics::reuse::{self, Circumstances, Reuse};
 use crate::semantics::vary::SecondaryKey;
 use crate::store::Store;
-use crate::store::memory::{Bounds, Departure, Entry, RouteCache};
+use crate::store::memory::{Bounds, Departure, Entry, Kept, RouteCache};
 use crate::telemetry::Telemetry;
 
 /// What a flight is for: a key, and what the request selects of it.
@@ -170,43 +170,60 @@ impl Shared {
         key: &CacheKey,
         fields: &(impl FieldLines + ?Sized),
     ) -> Option<Arc<Entry>> {
+        let kept = self.find_kept(cache, key, fields)?;
+        Entry::of(kept).map(Arc::new)
+    }
+
+    /// The same, packed.
+    pub(super) fn find_kept(
+        &self,
+        cache: &RouteCache,
+        key: &CacheKey,
+        fields: &(impl FieldLines + ?Sized),
+    ) -> Option<Arc<Kept>> {
         let memory = &self.store.memory;
-        let entry = memory.lookup(cache, key, fields)?;
-        let (head, invalidation) = (&entry.response.head, &self.invalidation);
-        match invalidation.judge(head, &entry.checked, &entry.softened) {
-            Verdict::Stands | Verdict::Softened { .. } => Some(entry),
+        let kept = memory.lookup(cache, key, fields)?;
+        match self.judge(&kept) {
+            Verdict::Stands | Verdict::Softened { .. } => Some(kept),
             Verdict::Banned => {
-                memory.remove(cache, key, &entry, Departure::Invalidated);
+                memory.remove(cache, key, &kept, Departure::Invalidated);
                 None
             }
         }
     }
 
-    /// What an entry is good for to a request of these directives, which came
+    /// What the bans say of a response in memory.
+    #[must_use]
+    pub fn judge(&self, kept: &Kept) -> Verdict {
+        let marks = kept.marks();
+        let (checked, softened) = (&marks.checked, &marks.softened);
+        self.invalidation
+            .judge_with(checked, softened, || kept.head_for_bans())
+    }
+
+    /// What a response is good for to a request of these directives, which came
     /// at `started`: `now` on the wall clock.
     pub(super) fn assess(
         &self,
-        entry: &Entry,
+        kept: &Kept,
         started: Instant,
         now: Timestamp,
         directives: &RequestDirectives,
     ) -> Reuse {
-        let head = &entry.response.head;
-        let resident_time = head.resident_time(now);
+        let resident_time = now.since(kept.response_time());
         let circumstances = Circumstances {
-            is_softly_banned: entry.softened.load(Ordering::Acquire) != 0,
+            is_softly_banned: kept.marks().softened.load(Ordering::Acquire) != 0,
             is_unsynced: self.invalidation.is_unsynced(started, resident_time),
         };
-        let age = head.current_age(now);
-        reuse::assess(&head.freshness, age, directives, circumstances)
+        let freshness = kept.freshness();
+        let age = freshness.current_age(kept.response_time(), now);
+        reuse::assess(&freshness, age, directives, circumstances)
     }
 
     /// Whether a stored response may stand in where the origin failed: no ban
     /// has come since it was found, and invalidations are known to be known.
     pub(super) fn may_bridge(&self, ask: &Ask, entry: &Entry) -> bool {
-        let (head, invalidation) = (&entry.response.head, &self.invalidation);
-        let verdict = invalidation.judge(head, &entry.checked, &entry.softened);
-        verdict != Verdict::Banned && !invalidation.has_lapsed(ask.started)
+        self.judge(entry.kept()) != Verdict::Banned && !self.invalidation.has_lapsed(ask.started)
     }
 
     /// Puts another configuration in force. Requests under way end under the

@@ -117,7 +117,7 @@ async fn an_invalidation_by_pattern_takes_as_long_whatever_is_stored() {
     let telemetry = Telemetry::new(Clock::System);
     let mut medians = Vec::new();
     for count in [1_000, most] {
-        let memory = Memory::new(Bounds::of(&config.memory));
+        let memory = Memory::new(Bounds::of(&config.memory), config.memory.policy);
         let route = telemetry.route("/**", "/**");
         let cache = memory.route(&Arc::from("/**"), None, route.counters());
         for number in 0..count {

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use lru::LruCache;
 use smallvec::SmallVec;
 
-use super::entry::Entry;
+use super::index::Index;
+use super::kept::Kept;
 use crate::clock::Timestamp;
+use crate::config::EvictionPolicy;
 use crate::message::lines::FieldLines;
 use crate::semantics::key::CacheKey;
 use crate::semantics::stored::StoredHead;
@@ -20,16 +21,9 @@ pub(super) type Slot = (CacheKey, SecondaryKey);
 
 #[derive(Debug)]
 pub(super) struct Content {
-    pub(super) entries: LruCache<Slot, Held, foldhash::fast::RandomState>,
+    pub(super) index: Index,
     /// Keys whose responses vary: on which fields, and what is stored.
     varying: HashMap<CacheKey, Varying, foldhash::fast::RandomState>,
-}
-
-#[derive(Debug)]
-pub(super) struct Held {
-    pub(super) entry: Arc<Entry>,
-    pub(super) last_used: u64,
-    pub(super) weight_bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,26 +62,24 @@ impl Varying {
     }
 }
 
-impl Default for Content {
-    fn default() -> Self {
+impl Content {
+    pub(super) fn new(policy: EvictionPolicy) -> Self {
         Self {
-            entries: LruCache::unbounded_with_hasher(foldhash::fast::RandomState::default()),
+            index: Index::new(policy),
             varying: HashMap::default(),
         }
     }
-}
 
-impl Content {
     /// The response of `key` that a request selects, used at `now`.
     pub(super) fn find(
         &mut self,
         key: &CacheKey,
         request: &(impl FieldLines + ?Sized),
         now: u64,
-    ) -> Option<Arc<Entry>> {
-        if let Some(held) = self.entries.get_mut(&(*key, SecondaryKey::default())) {
-            held.last_used = now;
-            return Some(Arc::clone(&held.entry));
+    ) -> Option<Arc<Kept>> {
+        let alone = (*key, SecondaryKey::default());
+        if let Some(kept) = self.index.use_at(&alone, now) {
+            return Some(Arc::clone(kept));
         }
         let varying = self.varying.get(key)?;
         let matching = varying
@@ -95,17 +87,15 @@ impl Content {
             .iter()
             .map(|names| (*key, names.select(request)))
             .filter_map(|slot| {
-                let held = self.entries.peek(&slot)?;
-                Some((held.entry.response.head.response_time, slot))
+                let kept = self.index.peek(&slot)?;
+                Some((kept.response_time(), slot))
             });
         let newest = matching.max_by_key(|(response_time, _)| *response_time);
         let newest = match newest {
             Some((_, slot)) => slot,
             None => (*key, varying.in_first_language(request)?),
         };
-        let held = self.entries.get_mut(&newest)?;
-        held.last_used = now;
-        Some(Arc::clone(&held.entry))
+        self.index.use_at(&newest, now).map(Arc::clone)
     }
 
     /// The fields that responses of `key` were last seen to vary on.
@@ -115,9 +105,9 @@ impl Content {
 
     /// What stands in a slot.
     pub(super) fn standing(&self, slot: &Slot) -> Option<Standing> {
-        self.entries.peek(slot).map(|held| Standing {
-            request_time: held.entry.response.head.request_time,
-            weight_bytes: held.weight_bytes,
+        self.index.peek(slot).map(|kept| Standing {
+            request_time: kept.request_time(),
+            weight_bytes: kept.weight_bytes(),
         })
     }
 
@@ -147,9 +137,7 @@ impl Content {
             .filter(|(_, other)| other != secondary)
             .collect();
         if others.len() >= variants_max {
-            let least_used = others
-                .into_iter()
-                .min_by_key(|slot| self.entries.peek(slot).map_or(0, |held| held.last_used));
+            let least_used = others.into_iter().min_by_key(|slot| self.index.since(slot));
             displaced.extend(least_used);
         }
         displaced

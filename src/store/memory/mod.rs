@@ -1,4 +1,5 @@
-//! L1: responses stored in this process, least recently used out first.
+//! L1: responses stored in this process, least recently used out first, or by
+//! S3-FIFO (`[memory] policy`).
 //!
 //! Promises: the order is exact over all routes and threads, not sampled;
 //! neither bound is ever exceeded; every response that leaves is counted once,
@@ -9,7 +10,11 @@
 //! entry knows when it was last used, and every shard publishes a moment that
 //! is not later than that of its own oldest entry. The globally oldest entry
 //! is found by taking the shard with the earliest published moment, and by
-//! correcting and repeating where its oldest entry was used since.
+//! correcting and repeating where its oldest entry was used since. (S3-FIFO
+//! orders the responses of a shard; between shards, what is next to leave and
+//! has been longest where it is leaves first.)
+//!
+//! Responses are held packed ([`Kept`]); [`Entry`] is one taken apart.
 //!
 //! Knows nothing of freshness or bans: callers judge what they find, and tell
 //! the sweep what is dead.
@@ -23,7 +28,7 @@ use dashmap::DashMap;
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
-use crate::config::MemoryConfig;
+use crate::config::{EvictionPolicy, MemoryConfig};
 use crate::message::lines::FieldLines;
 use crate::semantics::key::CacheKey;
 use crate::semantics::vary::{SecondaryKey, VaryNames};
@@ -31,13 +36,19 @@ use crate::telemetry::counters::RouteCounters;
 
 mod content;
 mod entry;
+mod index;
+mod kept;
+mod lines;
 #[cfg(test)]
 mod tests;
-mod wire;
 
 pub use entry::Entry;
+pub use kept::{Kept, Marks};
 
-use content::{Content, Held, Slot};
+use content::Content;
+
+/// Where a response stands: its key, and what its `Vary` selects of it.
+type Slot = (CacheKey, SecondaryKey);
 
 /// Shards of one route's cache.
 const SHARDS: usize = 16;
@@ -90,6 +101,7 @@ pub enum Fate {
 /// The store.
 #[derive(Debug)]
 pub struct Memory {
+    policy: EvictionPolicy,
     bounds: ArcSwap<Bounds>,
     bytes: AtomicU64,
     entries: AtomicU64,
@@ -120,10 +132,11 @@ struct Shard {
 pub struct DoesNotFit;
 
 impl Memory {
-    /// An empty store.
+    /// An empty store that evicts by `policy`.
     #[must_use]
-    pub fn new(bounds: Bounds) -> Self {
+    pub fn new(bounds: Bounds, policy: EvictionPolicy) -> Self {
         Self {
+            policy,
             bounds: ArcSwap::from_pointee(bounds),
             bytes: AtomicU64::new(0),
             entries: AtomicU64::new(0),
@@ -142,7 +155,7 @@ impl Memory {
         let cache = self
             .caches
             .entry(Arc::clone(name))
-            .or_insert_with(|| Arc::new(RouteCache::new(Arc::clone(counters))))
+            .or_insert_with(|| Arc::new(RouteCache::new(Arc::clone(counters), self.policy)))
             .clone();
         let bound = entries_max.unwrap_or(u64::MAX);
         cache.entries_max.store(bound, Ordering::Relaxed);
@@ -185,7 +198,7 @@ impl Memory {
         cache: &RouteCache,
         key: &CacheKey,
         request: &(impl FieldLines + ?Sized),
-    ) -> Option<Arc<Entry>> {
+    ) -> Option<Arc<Kept>> {
         let now = self.tick();
         cache.shard(key).content.lock().find(key, request, now)
     }
@@ -198,9 +211,9 @@ impl Memory {
         key: &CacheKey,
         secondary: SecondaryKey,
     ) -> Option<Arc<Entry>> {
-        let content = cache.shard(key).content.lock();
-        let held = content.entries.peek(&(*key, secondary))?;
-        Some(Arc::clone(&held.entry))
+        let slot = (*key, secondary);
+        let kept = cache.shard(key).content.lock().index.peek(&slot).cloned();
+        Entry::of(kept?).map(Arc::new)
     }
 
     /// The fields that responses of `key` were last seen to vary on.
@@ -254,12 +267,7 @@ impl Memory {
             }
             content.remember_variant(&slot, head);
             let now = self.tick();
-            let held = Held {
-                entry: Arc::clone(&entry),
-                last_used: now,
-                weight_bytes,
-            };
-            content.entries.put(slot, held);
+            content.index.put(slot, Arc::clone(entry.kept()), now);
             shard.oldest.fetch_min(now, Ordering::Relaxed);
             cache.counters.sets.increment();
             cache.counters.entries.add(more_entries);
@@ -273,14 +281,12 @@ impl Memory {
         }
     }
 
-    /// Drops this very entry, if it is still there.
-    pub fn remove(&self, cache: &RouteCache, key: &CacheKey, entry: &Entry, why: Departure) {
-        let slot = (*key, entry.response.head.secondary);
+    /// Drops this very response, if it is still there.
+    pub fn remove(&self, cache: &RouteCache, key: &CacheKey, kept: &Arc<Kept>, why: Departure) {
+        let slot = (*key, kept.secondary());
         let mut content = cache.shard(key).content.lock();
-        let is_same = content
-            .entries
-            .peek(&slot)
-            .is_some_and(|held| std::ptr::eq(&raw const *held.entry, entry));
+        let standing = content.index.peek(&slot);
+        let is_same = standing.is_some_and(|standing| Arc::ptr_eq(standing, kept));
         if is_same {
             self.remove_slot(cache, &mut content, &slot, why);
         }
@@ -288,7 +294,7 @@ impl Memory {
 
     /// Shows every entry to `judge` and drops what it says. Holds the lock of
     /// one shard at a time.
-    pub fn sweep(&self, mut judge: impl FnMut(&Entry) -> Fate) {
+    pub fn sweep(&self, mut judge: impl FnMut(&Kept) -> Fate) {
         for cache in self.all_caches() {
             self.sweep_cache(&cache, &mut judge);
         }
@@ -311,13 +317,13 @@ impl Memory {
         self.entries.load(Ordering::Relaxed)
     }
 
-    fn sweep_cache(&self, cache: &RouteCache, mut judge: impl FnMut(&Entry) -> Fate) {
+    fn sweep_cache(&self, cache: &RouteCache, mut judge: impl FnMut(&Kept) -> Fate) {
         for shard in &cache.shards {
             let mut content = shard.content.lock();
             let condemned: Vec<(Slot, Departure)> = content
-                .entries
+                .index
                 .iter()
-                .filter_map(|(slot, held)| match judge(&held.entry) {
+                .filter_map(|(slot, kept)| match judge(kept) {
                     Fate::Keep => None,
                     Fate::Drop(why) => Some((*slot, why)),
                 })
@@ -385,11 +391,7 @@ impl Memory {
                 return false;
             }
             let mut content = shard.content.lock();
-            let oldest = content
-                .entries
-                .peek_lru()
-                .map(|(slot, held)| (*slot, held.last_used));
-            match oldest {
+            match content.index.candidate(self.tick()) {
                 Some((slot, last_used)) if last_used <= published => {
                     self.remove_slot(cache, &mut content, &slot, Departure::Evicted);
                     return true;
@@ -402,18 +404,25 @@ impl Memory {
     }
 
     fn remove_slot(&self, cache: &RouteCache, content: &mut Content, slot: &Slot, why: Departure) {
-        let Some(held) = content.entries.pop(slot) else {
+        let removed = match why {
+            Departure::Evicted => content.index.evict(slot),
+            Departure::Expired | Departure::Invalidated | Departure::Replaced => {
+                content.index.pop(slot)
+            }
+        };
+        let Some(kept) = removed else {
             return;
         };
+        let weight_bytes = kept.weight_bytes();
         content.forget_variant(slot);
-        self.give_back(cache, 1, held.weight_bytes);
+        self.give_back(cache, 1, weight_bytes);
         let counters = &cache.counters;
         counters.entries.subtract(1);
-        counters.bytes.subtract(held.weight_bytes);
+        counters.bytes.subtract(weight_bytes);
         match why {
             Departure::Evicted => {
                 counters.evictions.increment();
-                if is_early(&held.entry) {
+                if is_early(&kept) {
                     counters.evictions_early.increment();
                 }
             }
@@ -437,9 +446,9 @@ impl Memory {
 }
 
 impl RouteCache {
-    fn new(counters: Arc<RouteCounters>) -> Self {
+    fn new(counters: Arc<RouteCounters>, policy: EvictionPolicy) -> Self {
         let shard = || Shard {
-            content: Mutex::default(),
+            content: Mutex::new(Content::new(policy)),
             oldest: AtomicU64::new(u64::MAX),
         };
         Self {
@@ -457,11 +466,11 @@ impl RouteCache {
 }
 
 /// Whether an eviction comes before 70 % of the lifetime is over.
-fn is_early(entry: &Entry) -> bool {
-    let head = &entry.response.head;
+fn is_early(kept: &Kept) -> bool {
+    let freshness = kept.freshness();
     // For figures only: nothing is decided by it, so no clock is asked for.
-    let age = head.current_age(Clock::System.now());
-    age.as_millis() * 10 < head.freshness.lifetime.as_millis() * 7
+    let age = freshness.current_age(kept.response_time(), Clock::System.now());
+    age.as_millis() * 10 < freshness.lifetime.as_millis() * 7
 }
 
 /// Adds `n` where the sum stays within `most`.

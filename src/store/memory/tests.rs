@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::clock::Timestamp;
+use crate::config::EvictionPolicy;
 use crate::semantics::stored::tests_support::response;
 use crate::semantics::vary::VaryNames;
 use http::{HeaderMap, HeaderValue};
@@ -21,11 +22,23 @@ struct Fixture {
 }
 
 fn fixture(bytes_max: u64, entries_max: Option<u64>, route_max: Option<u64>) -> Fixture {
-    let memory = Memory::new(Bounds {
-        bytes_max,
-        entries_max,
-        variants_max: 2,
-    });
+    fixture_of(EvictionPolicy::Lru, bytes_max, entries_max, route_max)
+}
+
+fn fixture_of(
+    policy: EvictionPolicy,
+    bytes_max: u64,
+    entries_max: Option<u64>,
+    route_max: Option<u64>,
+) -> Fixture {
+    let memory = Memory::new(
+        Bounds {
+            bytes_max,
+            entries_max,
+            variants_max: 2,
+        },
+        policy,
+    );
     let counters = Arc::<RouteCounters>::default();
     let cache = memory.route(&"r".into(), route_max, &counters);
     Fixture {
@@ -170,7 +183,7 @@ fn a_late_fetch_does_not_replace_a_newer_response() {
         .memory
         .lookup(&store.cache, &key(1), &HeaderMap::new())
         .expect("stored");
-    assert_eq!(stands.response.body.len(), 10);
+    assert_eq!(stands.body().len(), 10);
 }
 
 #[test]
@@ -179,7 +192,7 @@ fn every_departure_is_counted_by_its_reason() {
     for n in 1..=3 {
         store.put(n, usize::from(n));
     }
-    store.memory.sweep(|entry| match entry.response.body.len() {
+    store.memory.sweep(|kept| match kept.body().len() {
         1 => Fate::Drop(Departure::Expired),
         2 => Fate::Drop(Departure::Invalidated),
         _ => Fate::Keep,
@@ -193,8 +206,13 @@ fn every_departure_is_counted_by_its_reason() {
 
 #[test]
 fn the_bounds_hold_under_many_threads() {
+    bounds_hold_under_many_threads(EvictionPolicy::Lru);
+    bounds_hold_under_many_threads(EvictionPolicy::S3Fifo);
+}
+
+fn bounds_hold_under_many_threads(policy: EvictionPolicy) {
     let weight = entry(100).weight_bytes();
-    let store = fixture(weight * 50, Some(40), Some(30));
+    let store = fixture_of(policy, weight * 50, Some(40), Some(30));
     std::thread::scope(|scope| {
         for thread in 0..4_u8 {
             let store = &store;
@@ -222,4 +240,86 @@ fn what_a_late_fetch_stores_under_a_route_that_is_gone_leaves_again() {
     store.memory.retain_routes(|_| false);
     store.put(2, 10);
     assert_eq!((store.memory.bytes(), store.memory.entries()), (0, 0));
+}
+
+#[test]
+fn a_scan_leaves_s3fifo_what_is_in_use_and_lru_nothing_of_it() {
+    let wide_key = |n: u32| {
+        let mut key = [0; 32];
+        key[0] = (n % 251) as u8;
+        key[1..5].copy_from_slice(&n.to_le_bytes());
+        CacheKey(key)
+    };
+    let stored = entry(100);
+    let room = stored.weight_bytes() * 1_000;
+    for (policy, at_least, at_most) in [
+        (EvictionPolicy::Lru, 0, 0),
+        (EvictionPolicy::S3Fifo, 720, 800),
+    ] {
+        let store = fixture_of(policy, room, None, None);
+        let ask = |n| {
+            let (key, nothing) = (wide_key(n), HeaderMap::new());
+            let found = store.memory.lookup(&store.cache, &key, &nothing).is_some();
+            if !found {
+                let entry = Arc::new(Entry::new(Arc::new(response("/x", 100))));
+                store
+                    .memory
+                    .insert(&store.cache, key, entry)
+                    .expect("it fits");
+            }
+            assert!(store.memory.bytes() <= room);
+            found
+        };
+        for n in (0..4).flat_map(|_| 0..800) {
+            ask(n);
+        }
+        for n in 10_000..15_000 {
+            ask(n);
+        }
+        let left = (0..800).rev().filter(|n| {
+            let key = wide_key(*n);
+            let shard = store.cache.shard(&key);
+            shard
+                .content
+                .lock()
+                .index
+                .peek(&(key, SecondaryKey::default()))
+                .is_some()
+        });
+        let left = left.count();
+        assert!((at_least..=at_most).contains(&left), "{policy:?}: {left}");
+    }
+}
+
+#[test]
+fn what_is_charged_is_what_is_held_and_nothing_when_all_is_gone() {
+    for policy in [EvictionPolicy::Lru, EvictionPolicy::S3Fifo] {
+        let store = fixture_of(policy, 60_000, None, None);
+        let mut chance = 1_u32;
+        for round in 0..3_000 {
+            chance = chance.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let n = (chance >> 20) as u8;
+            match chance >> 28 {
+                0 => store.put_variant(["de", "en", "fr"][round % 3]),
+                1 => store.memory.sweep(|kept| match kept.body().len() % 5 {
+                    0 => Fate::Drop(Departure::Invalidated),
+                    _ => Fate::Keep,
+                }),
+                _ => store.put(n, (chance >> 16) as usize % 2_000),
+            }
+            let mut held = (0, 0);
+            store.memory.sweep(|kept| {
+                held = (held.0 + kept.weight_bytes(), held.1 + 1);
+                Fate::Keep
+            });
+            assert_eq!((store.memory.bytes(), store.memory.entries()), held);
+        }
+        assert!(store.counters.evictions.get() > 0);
+        store.memory.clear();
+        assert_eq!((store.memory.bytes(), store.counters.bytes.get()), (0, 0));
+        assert_eq!(
+            (store.memory.entries(), store.counters.entries.get()),
+            (0, 0)
+        );
+    }
 }

@@ -1,0 +1,173 @@
+//! Field lines as they go to an HTTP/1 client: written when a response is
+//! stored, copied at every hit, read again where somebody needs the fields.
+
+use bytes::Bytes;
+use http::header::AGE;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::message::targeted::PANNIER_CACHE_CONTROL;
+
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// Fields that every answer gets anew.
+const OURS: [HeaderName; 4] = [
+    AGE,
+    HeaderName::from_static("x-cache"),
+    HeaderName::from_static("x-cache-age"),
+    HeaderName::from_static("x-process-time"),
+];
+
+const LINE_END: &[u8] = b"\r\n";
+
+/// Where some of the lines begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Places {
+    /// Those of `Cache-Status`, to which our member is appended.
+    pub(super) cache_status: u32,
+    /// Those that spoke to us and go to no client.
+    pub(super) hidden: u32,
+}
+
+/// Writes the lines of these fields: most of them, `Cache-Status`, what no
+/// client gets. `None` where they are too long to tell.
+pub(super) fn write(lines: &mut Vec<u8>, fields: &HeaderMap) -> Option<Places> {
+    let bytes: usize = fields
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    lines.reserve(bytes);
+    for (name, value) in fields {
+        if name != CACHE_STATUS && name != PANNIER_CACHE_CONTROL && !OURS.contains(name) {
+            write_line(lines, name, value);
+        }
+    }
+    let cache_status = u32::try_from(lines.len()).ok()?;
+    for value in fields.get_all(CACHE_STATUS) {
+        write_line(lines, &CACHE_STATUS, value);
+    }
+    let hidden = u32::try_from(lines.len()).ok()?;
+    for value in fields.get_all(PANNIER_CACHE_CONTROL) {
+        write_line(lines, &PANNIER_CACHE_CONTROL, value);
+    }
+    Some(Places {
+        cache_status,
+        hidden,
+    })
+}
+
+fn write_line(lines: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+    lines.extend_from_slice(name.as_str().as_bytes());
+    lines.extend_from_slice(b": ");
+    lines.extend_from_slice(value.as_bytes());
+    lines.extend_from_slice(LINE_END);
+}
+
+/// Appends what clients get of `lines` to a head, up to the place where our
+/// member of `Cache-Status` is appended: a list on one line goes on there; one
+/// on several gets another line.
+pub(super) fn append_for_client(head: &mut Vec<u8>, lines: &[u8], places: Places) {
+    let lines = &lines[..places.hidden as usize];
+    let earlier = &lines[places.cache_status as usize..];
+    let is_one_line = memchr::memchr(b'\n', earlier) == earlier.len().checked_sub(1);
+    if is_one_line && !earlier.is_empty() {
+        head.extend_from_slice(&lines[..lines.len() - LINE_END.len()]);
+        head.extend_from_slice(b", ");
+    } else {
+        head.extend_from_slice(lines);
+        head.extend_from_slice(b"cache-status: ");
+    }
+}
+
+/// The fields of lines that were written here.
+pub(super) fn read(lines: &[u8]) -> Option<HeaderMap> {
+    let lines = Bytes::copy_from_slice(lines);
+    let ends = memchr::memchr_iter(b'\n', &lines);
+    let mut fields = HeaderMap::with_capacity(ends.clone().count());
+    let mut start = 0;
+    for end in ends {
+        let colon = start + memchr::memchr(b':', &lines[start..end])?;
+        let name = HeaderName::from_bytes(&lines[start..colon]).ok()?;
+        let value = lines.slice(colon + 2..end - 1);
+        let value = HeaderValue::from_maybe_shared(value).ok()?;
+        fields.append(name, value);
+        start = end + 1;
+    }
+    Some(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    fn fields(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in lines {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    #[test]
+    fn fields_are_read_as_they_were_written_but_for_ours() {
+        let written = fields(&[
+            ("x-two", "1"),
+            ("x-two", ""),
+            ("cache-status", "cdn; hit"),
+            ("etag", "\"a: b\""),
+            ("pannier-cache-control", "max-age=1"),
+            ("x-cache", "HIT"),
+        ]);
+        let mut lines = Vec::new();
+        write(&mut lines, &written).unwrap();
+        let mut expected = written;
+        expected.remove("x-cache");
+        assert_eq!(read(&lines).unwrap(), expected);
+    }
+
+    proptest! {
+        #[test]
+        fn any_field_is_read_as_it_was_written_and_in_its_place(
+            written in vec(("[a-z][a-z0-9!#$%&'*+.^_`|~-]{0,12}", vec(value_byte(), 0..40)), 0..24),
+        ) {
+            let mut map = HeaderMap::new();
+            for (name, value) in &written {
+                let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+                map.append(name, HeaderValue::from_bytes(value).unwrap());
+            }
+            let mut lines = Vec::new();
+            write(&mut lines, &map).unwrap();
+            let again = read(&lines).unwrap();
+            prop_assert_eq!(Vec::from_iter(&again), Vec::from_iter(&map));
+        }
+    }
+
+    /// Whatever a value may consist of (RFC 9110 §5.5).
+    fn value_byte() -> impl Strategy<Value = u8> {
+        prop_oneof![Just(b'\t'), Just(b':'), 0x20..=0x7e_u8, 0x80..=0xff_u8]
+    }
+
+    #[test]
+    fn our_member_of_cache_status_has_its_place() {
+        for (earlier, end) in [
+            (&[][..], "etag: x\r\ncache-status: "),
+            (&["a; hit"][..], "etag: x\r\ncache-status: a; hit, "),
+            (
+                &["a; hit", "b"][..],
+                "etag: x\r\ncache-status: a; hit\r\ncache-status: b\r\ncache-status: ",
+            ),
+        ] {
+            let mut written = fields(&[("etag", "x")]);
+            for value in earlier {
+                written.append(CACHE_STATUS, HeaderValue::from_static(value));
+            }
+            let mut lines = Vec::new();
+            written.append(PANNIER_CACHE_CONTROL, HeaderValue::from_static("max-age=1"));
+            let places = write(&mut lines, &written).unwrap();
+            let mut head = Vec::new();
+            append_for_client(&mut head, &lines, places);
+            assert_eq!(std::str::from_utf8(&head).unwrap(), end);
+        }
+    }
+}
