@@ -29,6 +29,7 @@ use crate::server::{self, Sockets};
 use crate::store::Store;
 use crate::store::memory::{Bounds, Memory};
 use crate::telemetry::Telemetry;
+use crate::telemetry::cgroup::CgroupFigures;
 use crate::telemetry::prometheus::Exporter;
 
 mod coherence;
@@ -100,6 +101,7 @@ async fn serve(
     sockets: Vec<Sockets>,
     ready: impl FnOnce(&Addresses),
 ) -> Result<(), StartError> {
+    let config = in_container(config);
     let clock = Clock::System;
     let drain = Drain::new();
     let telemetry = Arc::new(Telemetry::new(clock.clone()));
@@ -181,6 +183,19 @@ async fn serve(
     }
     tracing::info!(connections_cut = left, "stopped");
     Ok(())
+}
+
+/// The configuration as the container has it, if this is one.
+fn in_container(config: Config) -> Config {
+    let container = CgroupFigures::read();
+    let container_bytes_max = container.and_then(|container| container.memory_bytes_max);
+    let memory = config.memory.within(container_bytes_max);
+    tracing::info!(
+        bytes_max = memory.bytes_max,
+        container_bytes_max,
+        "the bound on stored responses"
+    );
+    Config { memory, ..config }
 }
 
 fn announce(addresses: &Addresses) {

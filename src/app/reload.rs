@@ -74,7 +74,7 @@ fn watch(file: &Path, changed: Arc<Notify>) -> Option<RecommendedWatcher> {
 
 fn reload(file: &Path, shared: &Shared, limits: &ArcSwap<Limits>) {
     let config = match config::load(file) {
-        Ok(config) => config,
+        Ok(config) => super::in_container(config),
         Err(problems) => {
             tracing::error!(%problems, "the configuration was not reloaded; the old one stays in force");
             return;

@@ -210,6 +210,9 @@ pub struct AdminConfig {
 pub struct MemoryConfig {
     /// `bytes_max`: bound on everything the store holds (`"256MiB"`).
     pub bytes_max: u64,
+    /// Whether `bytes_max` is left out: in a container it is a quarter of what
+    /// that allows ([`MemoryConfig::within`]).
+    pub follows_container: bool,
     /// `policy`: what leaves first to make room.
     pub policy: EvictionPolicy,
     /// `entries_max`: bound on stored responses; `None` for `0`.
@@ -303,6 +306,22 @@ pub struct InvalidationConfig {
     /// `settle`: for so long after an invalidation, what it matches is fetched
     /// and passed on but not stored (`"0s"`).
     pub settle: Duration,
+}
+
+impl MemoryConfig {
+    /// The same in a container that allows so many bytes; `None`: any number.
+    #[must_use]
+    pub fn within(mut self, container_bytes_max: Option<u64>) -> Self {
+        if let (true, Some(bytes_max)) = (self.follows_container, container_bytes_max) {
+            self.bytes_max = (bytes_max / 4).max(Self::BYTES_MAX_MIN);
+            // What cannot be stored need not be gathered.
+            self.body_bytes_max = self.body_bytes_max.min(self.bytes_max);
+        }
+        self
+    }
+
+    /// No store is smaller.
+    pub const BYTES_MAX_MIN: u64 = 64 * 1024;
 }
 
 /// `policy = …` of `[memory]`: what leaves first to make room.

@@ -234,11 +234,12 @@ fn limits(mut table: Table<'_>) -> Limits {
 
 fn memory(mut table: Table<'_>) -> MemoryConfig {
     let mut config = MemoryConfig {
+        follows_container: !table.has("bytes_max"),
         bytes_max: table.option(
             "bytes_max",
             256 * MIB,
-            Sizes { min: 64 * KIB, max: TIB },
-            "Bound on everything the store holds: bodies, fields, keys, index; past it what `policy` says goes.",
+            Sizes { min: MemoryConfig::BYTES_MAX_MIN, max: TIB },
+            "Bound on everything the store holds: bodies, fields, keys, index; past it what `policy` says goes. Left out in a container with a memory limit: a quarter of that.",
         ),
         policy: table.option(
             "policy",

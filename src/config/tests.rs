@@ -67,6 +67,17 @@ fn a_file_that_names_only_the_upstream_is_all_defaults() {
 }
 
 #[test]
+fn a_container_sets_the_bound_on_memory_where_the_file_does_not() {
+    let container = Some(2 << 30);
+    assert_eq!(good("").memory.within(container).bytes_max, 512 << 20);
+    assert_eq!(good("").memory.within(None).bytes_max, 256 << 20);
+    let given = good("[memory]\nbytes_max = \"1GiB\"").memory;
+    assert_eq!(given.within(container).bytes_max, 1 << 30);
+    let tiny = good("").memory.within(Some(8 << 20));
+    assert_eq!((tiny.bytes_max, tiny.body_bytes_max), (2 << 20, 2 << 20));
+}
+
+#[test]
 fn the_policy_of_the_store_is_one_of_two_and_waits_for_the_next_start() {
     is_refused("[memory]\npolicy = \"lfu\"", "`\"lru\"` or `\"s3fifo\"`");
     let (started, changed) = (

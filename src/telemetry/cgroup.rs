@@ -1,7 +1,13 @@
 //! The limits that a container sets: memory and processor of the control
 //! group, version 2, or version 1 where that is what the system has.
+//!
+//! A group has no more memory than any group above it that can be seen, and no
+//! limit where it is allowed all that the machine has.
 
 use std::path::{Path, PathBuf};
+
+/// Larger limits are how version 1 writes "none".
+const NO_LIMIT_BYTES: u64 = 1 << 60;
 
 /// What the control group allows and uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -14,19 +20,18 @@ pub struct CgroupFigures {
     pub cpu_cores_max: Option<f64>,
 }
 
-/// Larger limits are how version 1 writes "none".
-const NO_LIMIT_BYTES: u64 = 1 << 60;
-
 impl CgroupFigures {
     /// Reads them; `None` where there is no control group to be seen. For the
     /// control thread.
     #[must_use]
     pub fn read() -> Option<Self> {
         let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-        Self::of(Path::new("/sys/fs/cgroup"), &groups)
+        let machine = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        Self::of(Path::new("/sys/fs/cgroup"), &groups, &machine)
     }
 
-    fn of(root: &Path, groups: &str) -> Option<Self> {
+    fn of(root: &Path, groups: &str, machine: &str) -> Option<Self> {
+        let is_limit = |bytes: &u64| *bytes < memory_total_bytes(machine).unwrap_or(NO_LIMIT_BYTES);
         let of_controller = |wanted: &str| {
             groups.lines().find_map(|line| {
                 let mut parts = line.splitn(3, ':').skip(1);
@@ -43,7 +48,7 @@ impl CgroupFigures {
             let group = existing(root, &root.join(path), "memory.max");
             if let Some(group) = group {
                 return Some(Self {
-                    memory_bytes_max: number(&group.join("memory.max")),
+                    memory_bytes_max: least(root, &group, "memory.max").filter(is_limit),
                     memory_bytes: number(&group.join("memory.current")),
                     cpu_cores_max: quota(&group.join("cpu.max")),
                 });
@@ -51,19 +56,20 @@ impl CgroupFigures {
         }
         let memory = root.join("memory");
         let own = memory.join(of_controller("memory").unwrap_or_default());
-        let memory = existing(&memory, &own, "memory.limit_in_bytes");
+        let group = existing(&memory, &own, "memory.limit_in_bytes");
         let cpu = root.join("cpu");
         let own = cpu.join(of_controller("cpu").unwrap_or_default());
         let cpu = existing(&cpu, &own, "cpu.cfs_quota_us");
-        if memory.is_none() && cpu.is_none() {
+        if group.is_none() && cpu.is_none() {
             return None;
         }
-        let in_memory = |name: &str| number(&memory.as_ref()?.join(name));
         let in_cpu = |name: &str| number(&cpu.as_ref()?.join(name));
         Some(Self {
-            memory_bytes_max: in_memory("memory.limit_in_bytes")
-                .filter(|bytes| *bytes < NO_LIMIT_BYTES),
-            memory_bytes: in_memory("memory.usage_in_bytes"),
+            memory_bytes_max: group
+                .as_ref()
+                .and_then(|group| least(&memory, group, "memory.limit_in_bytes"))
+                .filter(is_limit),
+            memory_bytes: group.and_then(|group| number(&group.join("memory.usage_in_bytes"))),
             cpu_cores_max: in_cpu("cpu.cfs_quota_us")
                 .zip(in_cpu("cpu.cfs_period_us"))
                 .and_then(|(quota, period)| cores(quota, period)),
@@ -77,6 +83,23 @@ fn existing(root: &Path, own: &Path, file: &str) -> Option<PathBuf> {
         .into_iter()
         .find(|folder| folder.join(file).exists())
         .map(Path::to_owned)
+}
+
+/// The least of the numbers in `file` of a group and of those above it.
+fn least(root: &Path, group: &Path, file: &str) -> Option<u64> {
+    let groups = group
+        .ancestors()
+        .take_while(|above| above.starts_with(root));
+    groups.filter_map(|group| number(&group.join(file))).min()
+}
+
+/// What the machine has, by the text of `/proc/meminfo`.
+fn memory_total_bytes(machine: &str) -> Option<u64> {
+    let line = machine
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"));
+    let kibibytes: u64 = line?.trim().strip_suffix(" kB")?.parse().ok()?;
+    kibibytes.checked_mul(1024)
 }
 
 /// A file that holds one number; `max` and negative ones are none.
@@ -100,6 +123,8 @@ fn cores(quota: u64, period: u64) -> Option<f64> {
 mod tests {
     use super::*;
 
+    const MACHINE: &str = "MemTotal:        4194304 kB\nMemFree:  1 kB\n";
+
     fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in files {
@@ -116,16 +141,43 @@ mod tests {
             ("memory.max", "536870912\n"),
             ("memory.current", "1048576\n"),
             ("cpu.max", "150000 100000\n"),
-            ("system.slice/memory.max", "max\n"),
-            ("system.slice/cpu.max", "max 100000\n"),
         ];
         let root = tree(&files);
-        let in_container = CgroupFigures::of(root.path(), "0::/docker/abc\n").unwrap();
+        let in_container = CgroupFigures::of(root.path(), "0::/docker/abc\n", MACHINE).unwrap();
         assert_eq!(in_container.memory_bytes_max, Some(512 << 20));
         assert_eq!(in_container.memory_bytes, Some(1 << 20));
         assert_eq!(in_container.cpu_cores_max, Some(1.5));
-        let free = CgroupFigures::of(root.path(), "0::/system.slice\n").unwrap();
+    }
+
+    #[test]
+    fn a_group_has_no_more_than_those_above_it() {
+        let root = tree(&[
+            ("web/memory.max", "1073741824\n"),
+            ("web/proxy/memory.max", "max\n"),
+            ("web/small/memory.max", "65536\n"),
+        ]);
+        let bytes_max = |groups| {
+            let figures = CgroupFigures::of(root.path(), groups, MACHINE).unwrap();
+            figures.memory_bytes_max
+        };
+        assert_eq!(bytes_max("0::/web/proxy\n"), Some(1 << 30));
+        assert_eq!(bytes_max("0::/web/small\n"), Some(65_536));
+    }
+
+    #[test]
+    fn all_that_the_machine_has_is_no_limit() {
+        let root = tree(&[
+            ("memory.max", "4294967296\n"),
+            ("free/memory.max", "max\n"),
+            ("free/cpu.max", "max 100000\n"),
+        ]);
+        let free = CgroupFigures::of(root.path(), "0::/free\n", MACHINE).unwrap();
         assert_eq!(free, CgroupFigures::default());
+        let unknown = CgroupFigures::of(root.path(), "0::/free\n", "").unwrap();
+        assert_eq!(unknown.memory_bytes_max, Some(4 << 30));
+        let first = tree(&[("memory/memory.limit_in_bytes", "9223372036854771712\n")]);
+        let first = CgroupFigures::of(first.path(), "4:memory:/\n", "").unwrap();
+        assert_eq!(first.memory_bytes_max, None);
     }
 
     #[test]
@@ -137,7 +189,7 @@ mod tests {
             ("cpu/cpu.cfs_period_us", "100000\n"),
         ]);
         let groups = "4:memory:/pod\n3:cpu,cpuacct:/elsewhere\n";
-        let figures = CgroupFigures::of(root.path(), groups).unwrap();
+        let figures = CgroupFigures::of(root.path(), groups, MACHINE).unwrap();
         assert_eq!(figures.memory_bytes_max, Some(256 << 20));
         assert_eq!(figures.memory_bytes, Some(4_096));
         assert_eq!(figures.cpu_cores_max, None);
@@ -146,6 +198,6 @@ mod tests {
     #[test]
     fn where_there_is_none_nothing_is_said() {
         let root = tree(&[]);
-        assert_eq!(CgroupFigures::of(root.path(), "0::/\n"), None);
+        assert_eq!(CgroupFigures::of(root.path(), "0::/\n", MACHINE), None);
     }
 }
