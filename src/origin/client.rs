@@ -20,7 +20,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::body::OriginBody;
-use super::connect::{Timed, UnixConnector};
+use super::connect::{Timed, To, UnixConnector};
 use super::counted::Counted;
 use super::error::{OriginError, OriginErrorKind};
 use super::upload::Upload;
@@ -32,16 +32,14 @@ use crate::telemetry::upstream::UpstreamCounters;
 #[derive(Clone, Debug)]
 pub struct OriginClient {
     transport: Transport,
-    scheme: Scheme,
-    authority: Authority,
     config: Arc<OriginConfig>,
     counters: Arc<UpstreamCounters>,
 }
 
 #[derive(Clone, Debug)]
 enum Transport {
-    Http(Client<Counted<Timed<HttpConnector>>, Upload>),
-    Https(Client<Counted<Timed<HttpsConnector<HttpConnector>>>, Upload>),
+    Http(Client<Counted<Timed<To<HttpConnector>>>, Upload>),
+    Https(Client<Counted<Timed<To<HttpsConnector<HttpConnector>>>>, Upload>),
     Unix(Client<Counted<Timed<UnixConnector>>, Upload>),
 }
 
@@ -74,28 +72,25 @@ impl OriginClient {
         config: &OriginConfig,
         counters: &Arc<UpstreamCounters>,
     ) -> Result<Self, TrustError> {
-        let local = || Authority::from_static("localhost");
-        let (transport, scheme, authority) = match upstream {
+        let root = PathAndQuery::from_static("/");
+        let transport = match upstream {
             Upstream::Http { authority } => {
-                let connector = Counted::new(timed(config, tcp()), counters);
-                let client = builder(config).build(connector);
-                (Transport::Http(client), Scheme::HTTP, authority.clone())
+                let to = uri(Scheme::HTTP, authority.clone(), root);
+                let connector = timed(config, To::new(tcp(), to));
+                Transport::Http(builder(config).build(Counted::new(connector, counters)))
             }
             Upstream::Https { authority } => {
-                let connector = Counted::new(timed(config, tls(config)?), counters);
-                let client = builder(config).build(connector);
-                (Transport::Https(client), Scheme::HTTPS, authority.clone())
+                let to = uri(Scheme::HTTPS, authority.clone(), root);
+                let connector = timed(config, To::new(tls(config)?, to));
+                Transport::Https(builder(config).build(Counted::new(connector, counters)))
             }
             Upstream::Unix { path } => {
                 let connector = timed(config, UnixConnector::new(path.clone()));
-                let client = builder(config).build(Counted::new(connector, counters));
-                (Transport::Unix(client), Scheme::HTTP, local())
+                Transport::Unix(builder(config).build(Counted::new(connector, counters)))
             }
         };
         Ok(Self {
             transport,
-            scheme,
-            authority,
             config: Arc::new(config.clone()),
             counters: Arc::clone(counters),
         })
@@ -105,23 +100,6 @@ impl OriginClient {
     #[must_use]
     pub fn config(&self) -> &OriginConfig {
         &self.config
-    }
-
-    /// The URI to send a request for this path and query to.
-    #[must_use]
-    pub fn uri(&self, path_and_query: PathAndQuery) -> Uri {
-        let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(self.scheme.clone());
-        parts.authority = Some(self.authority.clone());
-        parts.path_and_query = Some(path_and_query);
-        // All three parts are there: this is always a URI.
-        Uri::from_parts(parts).unwrap_or_default()
-    }
-
-    /// The authority requests are sent to.
-    #[must_use]
-    pub fn authority(&self) -> &Authority {
-        &self.authority
     }
 
     /// Sends a request and waits for the response head. Waits its turn before,
@@ -150,11 +128,17 @@ impl OriginClient {
         })
     }
 
+    /// Sends it over one of the connections, all of which lead to the upstream.
+    /// The pool finds them by authority, which it hashes byte by byte and three
+    /// times a request: so it gets a short one.
     async fn exchange(&self, request: Request<Body>) -> Result<Response<Incoming>, OriginError> {
         let (parts, body) = request.into_parts();
         let (body, progress) = Upload::of(body);
         let mut request = Request::from_parts(parts, body);
         *request.version_mut() = Version::HTTP_11;
+        let target = request.uri().path_and_query().cloned();
+        let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        *request.uri_mut() = uri(Scheme::HTTP, Authority::from_static("o"), target);
         let sending = match &self.transport {
             Transport::Http(client) => client.request(request),
             Transport::Https(client) => client.request(request),
@@ -168,6 +152,15 @@ impl OriginClient {
             }
         }
     }
+}
+
+fn uri(scheme: Scheme, authority: Authority, path_and_query: PathAndQuery) -> Uri {
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(scheme);
+    parts.authority = Some(authority);
+    parts.path_and_query = Some(path_and_query);
+    // All three parts are there: this is always a URI.
+    Uri::from_parts(parts).unwrap_or_default()
 }
 
 fn builder(config: &OriginConfig) -> hyper_util::client::legacy::Builder {

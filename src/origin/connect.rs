@@ -60,6 +60,35 @@ where
     }
 }
 
+/// Connects to one URI, whatever the one that is asked for says.
+#[derive(Clone, Debug)]
+pub struct To<C> {
+    connector: C,
+    uri: Uri,
+}
+
+impl<C> To<C> {
+    /// `connector`, to `uri`.
+    #[must_use]
+    pub fn new(connector: C, uri: Uri) -> Self {
+        Self { connector, uri }
+    }
+}
+
+impl<C: Service<Uri>> Service<Uri> for To<C> {
+    type Response = C::Response;
+    type Error = C::Error;
+    type Future = C::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), C::Error>> {
+        self.connector.poll_ready(cx)
+    }
+
+    fn call(&mut self, _uri: Uri) -> C::Future {
+        self.connector.call(self.uri.clone())
+    }
+}
+
 /// Connects to one Unix socket, whatever the URI says.
 #[derive(Clone, Debug)]
 pub struct UnixConnector {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_TYPE, DATE, HOST};
 use http::response::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 
 use super::ask::Ask;
 use crate::clock::{Clock, Timestamp};
@@ -65,7 +65,7 @@ pub(super) async fn send(
     };
     let mut request = Request::new(body);
     *request.method_mut() = method;
-    *request.uri_mut() = origin.uri(path_and_query(ask.uri.path(), &query));
+    *request.uri_mut() = Uri::from(path_and_query(ask.uri.path(), &query));
     *request.headers_mut() = fields;
 
     if let Some(interim) = ask.interim.clone() {

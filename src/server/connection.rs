@@ -1,6 +1,5 @@
 //! One connection, from its first byte to its end.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -84,8 +83,7 @@ pub(super) async fn serve<I, S, E>(
         exchange: Arc::clone(&exchange),
     });
     let service = service_fn(move |request: Request<Incoming>| {
-        let answer = Arc::clone(&stack).answer(service.clone(), request);
-        async move { Ok::<_, Infallible>(answer.await) }
+        Arc::clone(&stack).answer(service.clone(), request)
     });
     match protocol {
         Ok(Some(Protocol::Http1)) => {

@@ -16,6 +16,7 @@
 //! One `async fn` tells it; there is no box on the way of a request without a
 //! body.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -43,12 +44,13 @@ pub(super) struct Stack {
 }
 
 impl Stack {
-    /// Answers one request; there is always an answer.
+    /// Answers one request; there is always an answer. It is what hyper runs,
+    /// as it is: each future around it would be another copy of it.
     pub(super) async fn answer<S, E>(
         self: Arc<Self>,
         service: S,
         request: Request<Incoming>,
-    ) -> Response<Served>
+    ) -> Result<Response<Served>, Infallible>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = E>,
         E: Into<Rejection>,
@@ -64,12 +66,12 @@ impl Stack {
         if is_http2 {
             response.headers_mut().remove(CONNECTION);
         }
-        response.map(|body| Served::new(body, in_flight))
+        Ok(response.map(|body| Served::new(body, in_flight)))
     }
 
     async fn story<S, E>(
         &self,
-        service: S,
+        mut service: S,
         request: Request<Incoming>,
         ordinal: u64,
         received: Instant,
@@ -100,7 +102,10 @@ impl Stack {
         });
         let request = Request::from_parts(parts, body);
 
-        let answered = service.oneshot(request).await;
+        let answered = match service.ready().await {
+            Ok(service) => service.call(request).await,
+            Err(error) => Err(error),
+        };
         let mut response = answered.map_err(|error| match fate.problem() {
             Some(problem) => error.into().because(problem),
             None => error.into(),
