@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -11,6 +10,9 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use tempfile::TempDir;
 
 use crate::config::{RedisConfig, Secret};
+
+#[path = "../../tests/it/support/ports.rs"]
+mod ports;
 
 /// Longer than anything here can honestly take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -52,7 +54,7 @@ impl TestRedis {
     /// One that runs, on a free port as well.
     pub(crate) fn on_tcp() -> Self {
         let mut redis = Self::reserve();
-        redis.port = Some(free_port());
+        redis.port = Some(ports::free());
         redis.start();
         redis
     }
@@ -76,7 +78,7 @@ impl TestRedis {
         };
         let ca_file = file("ca.pem", authority.pem());
         let arguments = [
-            ("--tls-port", free_port().to_string()),
+            ("--tls-port", ports::free().to_string()),
             (
                 "--tls-cert-file",
                 file("cert.pem", certificate.pem()).display().to_string(),
@@ -107,12 +109,12 @@ impl TestRedis {
 
     fn cluster_node() -> Self {
         let mut redis = Self::reserve();
-        redis.port = Some(free_port());
+        redis.port = Some(ports::free());
         redis.arguments = [
             "--cluster-enabled",
             "yes",
             "--cluster-port",
-            &free_port().to_string(),
+            &ports::free().to_string(),
         ]
         .map(str::to_owned)
         .to_vec();
@@ -263,9 +265,4 @@ fn config_of(nodes: Vec<Secret>) -> RedisConfig {
         ca_file: None,
         collapse: false,
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }

@@ -1,6 +1,5 @@
 //! The same on a Redis Cluster of six, while a primary dies.
 
-use std::net::TcpListener;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,7 +7,7 @@ use std::time::Instant;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use super::support::{eventually, proxy};
+use super::support::{eventually, ports, proxy};
 use super::{EVENTUAL, Mode, STRICT, duration, history::History, load, origin};
 
 /// Six nodes: three primaries, a replica of each.
@@ -89,7 +88,7 @@ impl Cluster {
 
 impl Node {
     fn start() -> Self {
-        let (port, bus) = (free_port(), free_port());
+        let (port, bus) = (ports::free(), ports::free());
         let folder = TempDir::new().expect("a temporary folder");
         let server = Command::new("redis-server")
             .args([
@@ -130,11 +129,6 @@ impl Node {
         let output = output.await.expect("redis-cli is installed");
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
 }
 
 async fn failover(mode: Mode) {

@@ -18,6 +18,7 @@ pub(crate) mod cli;
 pub(crate) mod client;
 pub(crate) mod gate;
 pub(crate) mod origin;
+pub(crate) mod ports;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod redis;

@@ -1,6 +1,6 @@
 //! A real `redis-server` on a port of its own, without persistence.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::Stdio;
 
 use ::redis::aio::MultiplexedConnection;
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use super::proxy::signal;
-use super::{eventually, within};
+use super::{eventually, ports, within};
 
 /// A Redis that runs, unless a test says otherwise.
 pub(crate) struct Redis {
@@ -20,9 +20,8 @@ pub(crate) struct Redis {
 
 /// A Redis that is not started yet; its address is already known.
 pub(crate) fn not_started() -> Redis {
-    let port = TcpListener::bind("127.0.0.1:0").expect("a free port");
     Redis {
-        address: port.local_addr().expect("a bound address"),
+        address: SocketAddr::from(([127, 0, 0, 1], ports::free())),
         folder: TempDir::new().expect("a temporary folder"),
         server: None,
     }
