@@ -264,6 +264,7 @@ impl Ask {
             method: self.method.clone(),
             uri: self.uri.clone(),
             started: self.started,
+            now: self.now,
             client: self.sender.address,
             cache,
             status,

@@ -135,6 +135,7 @@ pub(super) fn answer(
         telemetry: &shared.telemetry,
         route,
         path,
+        now,
         started: received,
         client: peer.address.ip(),
         body_bytes: kept.body().len() as u64,

@@ -8,6 +8,7 @@ use http::header::AGE;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Uri};
 use http_body::Body as _;
 
+use crate::clock::Timestamp;
 use crate::message::Body;
 use crate::message::digits::{push_number, push_signed, push_thousandths};
 use crate::message::fields::{PSEUDONYM, append_member};
@@ -29,6 +30,8 @@ pub struct Told {
     pub(super) method: Method,
     pub(super) uri: Uri,
     pub(super) started: Instant,
+    /// The same moment, on the wall clock.
+    pub(super) now: Timestamp,
     pub(super) client: IpAddr,
     pub(super) cache: CacheResult,
     pub(super) status: CacheStatus,
@@ -168,6 +171,7 @@ impl Told {
         let elapsed = self.started.elapsed();
         fields.insert(X_PROCESS_TIME, milliseconds(elapsed));
         self.telemetry.served(&ResponseServed {
+            at: self.now.plus(elapsed),
             route: self.route.as_ref().map(|route| &*route.telemetry),
             method: &self.method,
             path: self.uri.path(),
@@ -190,6 +194,7 @@ pub(super) struct Hit<'a> {
     pub(super) telemetry: &'a Telemetry,
     pub(super) route: &'a Route,
     pub(super) path: &'a str,
+    pub(super) now: Timestamp,
     pub(super) started: Instant,
     pub(super) client: IpAddr,
     pub(super) body_bytes: u64,
@@ -220,6 +225,7 @@ impl Hit<'_> {
         push_thousandths(head, micros(elapsed));
         head.extend_from_slice(b"\r\n\r\n");
         self.telemetry.served(&ResponseServed {
+            at: self.now,
             route: Some(&self.route.telemetry),
             method: &Method::GET,
             path: self.path,

@@ -156,6 +156,7 @@ mod tests {
 
     fn event(path: &str) -> ResponseServed<'_> {
         ResponseServed {
+            at: Timestamp::from_unix_millis(0),
             route: None,
             method: &Method::GET,
             path,

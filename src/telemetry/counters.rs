@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::histogram::DurationHistogram;
 use super::log_counters::LogCounters;
 use super::names::NamedCounts;
+use super::stripes::StripedCounter;
 
 /// A figure that only grows, until it is reset.
 #[derive(Debug, Default)]
@@ -60,9 +61,9 @@ impl Gauge {
 #[derive(Debug, Default)]
 pub struct RouteCounters {
     /// Requests answered from the store: fresh, stale or revalidated.
-    pub hits: Counter,
+    pub hits: StripedCounter,
     /// Requests of this route that the origin answered.
-    pub misses: Counter,
+    pub misses: StripedCounter,
     /// Responses stored.
     pub sets: Counter,
     /// Stored responses dropped to make room.
@@ -76,11 +77,11 @@ pub struct RouteCounters {
     pub invalidations: Counter,
     /// Bytes of bodies answered from the store, as far as known when they
     /// began.
-    pub hit_bytes: Counter,
+    pub hit_bytes: StripedCounter,
     /// Bytes of all bodies answered, likewise.
-    pub body_bytes: Counter,
+    pub body_bytes: StripedCounter,
     /// What fetching had cost what the store answered, in microseconds.
-    pub saved_micros: Counter,
+    pub saved_micros: StripedCounter,
     /// Responses not stored, by reason.
     pub refusals: NamedCounts,
     /// Responses fetched anew whose bodies were those of the stale ones they

@@ -14,6 +14,7 @@ use dashmap::DashMap;
 use super::histogram::{Latencies, LatencyFigures};
 use super::labels::MethodLabel;
 use super::spread::Spread;
+use super::stripes::{Cells, Striped};
 use crate::clock::Timestamp;
 use crate::semantics::outcome::CacheResult;
 
@@ -28,14 +29,32 @@ pub const OTHER: &str = "other";
 pub struct Endpoint {
     method: MethodLabel,
     template: Arc<str>,
+    tallies: Striped<Tally>,
+    latencies: Latencies,
+    /// Without cells before the first request that the origin saw.
+    upstream: Latencies,
+}
+
+/// What one thread counted.
+#[derive(Debug, Default)]
+struct Tally {
     /// Requests by how the cache answered; their sum is the count.
     by_cache: [AtomicU64; CacheResult::ALL.len()],
     errors: AtomicU64,
-    latencies: Latencies,
     /// Unix milliseconds; 0 before the first request.
     last_request: AtomicU64,
-    /// Made at the first request the origin saw: many endpoints never ask it.
-    upstream: OnceLock<Latencies>,
+}
+
+impl Cells for Tally {
+    fn clear(&self) {
+        for count in self
+            .by_cache
+            .iter()
+            .chain([&self.errors, &self.last_request])
+        {
+            count.store(0, Ordering::Relaxed);
+        }
+    }
 }
 
 /// One request, as an endpoint counts it.
@@ -83,70 +102,82 @@ impl EndpointFigures {
 }
 
 impl Endpoint {
-    fn new(method: MethodLabel, template: Arc<str>) -> Self {
+    /// `is_busy` gives every thread cells of its own: for the endpoints of
+    /// routes, of which there are few. The others may be a thousand.
+    fn new(method: MethodLabel, template: Arc<str>, is_busy: bool) -> Self {
+        let latencies = || {
+            if is_busy {
+                Latencies::default()
+            } else {
+                Latencies::narrow()
+            }
+        };
         Self {
             method,
             template,
-            by_cache: Default::default(),
-            errors: AtomicU64::new(0),
-            latencies: Latencies::default(),
-            last_request: AtomicU64::new(0),
-            upstream: OnceLock::new(),
+            tallies: if is_busy {
+                Striped::default()
+            } else {
+                Striped::narrow()
+            },
+            latencies: latencies(),
+            upstream: latencies(),
         }
     }
 
     /// Counts one request.
     pub fn record(&self, sample: &Sample) {
-        self.by_cache[sample.cache.index()].fetch_add(1, Ordering::Relaxed);
-        self.latencies.record(sample.elapsed);
-        self.last_request
+        let (tally, hand) = self.tallies.here();
+        hand.add(&tally.by_cache[sample.cache.index()], 1);
+        tally
+            .last_request
             .store(sample.at.unix_millis(), Ordering::Relaxed);
         if sample.is_error {
-            self.errors.fetch_add(1, Ordering::Relaxed);
+            hand.add(&tally.errors, 1);
         }
+        self.latencies.record(sample.elapsed);
         if let Some(upstream) = sample.upstream {
-            self.upstream
-                .get_or_init(Latencies::default)
-                .record(upstream);
+            self.upstream.record(upstream);
         }
     }
 
     /// The figures now.
     #[must_use]
     pub fn figures(&self) -> EndpointFigures {
-        let by_cache = std::array::from_fn(|index| self.by_cache[index].load(Ordering::Relaxed));
-        let last_request = self.last_request.load(Ordering::Relaxed);
+        let mut by_cache = [0; CacheResult::ALL.len()];
+        let mut last_request = 0;
+        for tally in self.tallies.all() {
+            for (sum, count) in by_cache.iter_mut().zip(&tally.by_cache) {
+                *sum += count.load(Ordering::Relaxed);
+            }
+            last_request = last_request.max(tally.last_request.load(Ordering::Relaxed));
+        }
         EndpointFigures {
             method: self.method,
             template: Arc::clone(&self.template),
             count: by_cache.iter().sum(),
-            errors: self.errors.load(Ordering::Relaxed),
+            errors: self.errors(),
             latency: self.latencies.figures(),
             last_request: (last_request > 0).then(|| Timestamp::from_unix_millis(last_request)),
             by_cache,
-            upstream: self
-                .upstream
-                .get()
-                .map(Latencies::figures)
-                .unwrap_or_default(),
+            upstream: self.upstream.figures(),
         }
     }
 
     fn count(&self) -> u64 {
-        let counts = self.by_cache.iter();
+        let counts = self.tallies.all().flat_map(|tally| &tally.by_cache);
         counts.map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
+    fn errors(&self) -> u64 {
+        let errors = self.tallies.all().map(|tally| &tally.errors);
+        errors.map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
     fn reset(&self) {
-        for count in &self.by_cache {
-            count.store(0, Ordering::Relaxed);
-        }
-        self.errors.store(0, Ordering::Relaxed);
-        self.last_request.store(0, Ordering::Relaxed);
+        self.tallies.reset();
         self.latencies.reset();
-        if let Some(upstream) = self.upstream.get() {
-            upstream.reset();
-        }
+        self.upstream.reset();
     }
 }
 
@@ -197,7 +228,7 @@ impl Endpoints {
             templates: DashMap::new(),
             taken: AtomicUsize::new(0),
             endpoints_max,
-            other: Arc::new(Endpoint::new(MethodLabel::Other, OTHER.into())),
+            other: Arc::new(Endpoint::new(MethodLabel::Other, OTHER.into(), false)),
         }
     }
 
@@ -247,7 +278,8 @@ impl Endpoints {
         let mut is_ours = false;
         let endpoint = slot.get_or_init(|| {
             is_ours = true;
-            Arc::new(Endpoint::new(method, Arc::clone(&template.name)))
+            let name = Arc::clone(&template.name);
+            Arc::new(Endpoint::new(method, name, template.is_route))
         });
         if !is_ours {
             self.taken.fetch_sub(1, Ordering::Relaxed);
@@ -284,12 +316,11 @@ impl Endpoints {
     /// Requests since the last reset, and those of them answered with 5xx.
     #[must_use]
     pub fn totals(&self) -> (u64, u64) {
-        let errors = |endpoint: &Endpoint| endpoint.errors.load(Ordering::Relaxed);
-        let mut totals = (self.other.count(), errors(&self.other));
+        let mut totals = (self.other.count(), self.other.errors());
         for template in &self.templates {
             for endpoint in template.made() {
                 totals.0 += endpoint.count();
-                totals.1 += errors(endpoint);
+                totals.1 += endpoint.errors();
             }
         }
         totals

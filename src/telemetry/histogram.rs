@@ -11,6 +11,7 @@ use std::time::Duration;
 use histogram::AtomicHistogram;
 
 use super::spread::Spread;
+use super::stripes::{Cells, Striped};
 
 /// Upper bounds of the buckets, in nanoseconds, with the same in seconds as
 /// Prometheus writes them. Finer at the low end: a hit takes microseconds.
@@ -37,11 +38,22 @@ pub const BUCKETS: [(u64, f64); 18] = [
 
 /// A Prometheus histogram of durations over [`BUCKETS`]. Never reset.
 #[derive(Debug, Default)]
-pub struct DurationHistogram {
+pub struct DurationHistogram(Striped<Durations>);
+
+#[derive(Debug, Default)]
+struct Durations {
     /// One count per bucket, not cumulative; the last is for what is longer
     /// than every bound.
     counts: [AtomicU64; BUCKETS.len() + 1],
     sum_nanos: AtomicU64,
+}
+
+impl Cells for Durations {
+    fn clear(&self) {
+        for count in self.counts.iter().chain([&self.sum_nanos]) {
+            count.store(0, Ordering::Relaxed);
+        }
+    }
 }
 
 /// What a [`DurationHistogram`] held at one moment.
@@ -60,34 +72,44 @@ impl DurationHistogram {
     pub fn record(&self, elapsed: Duration) {
         let nanos = nanos(elapsed);
         let bucket = BUCKETS.partition_point(|(bound, _)| *bound < nanos);
-        self.counts[bucket].fetch_add(1, Ordering::Relaxed);
-        self.sum_nanos.fetch_add(nanos, Ordering::Relaxed);
+        let (durations, hand) = self.0.here();
+        hand.add(&durations.counts[bucket], 1);
+        hand.add(&durations.sum_nanos, nanos);
     }
 
     /// The figures now. The count is that of the buckets, so the two agree
     /// even while others write.
     #[must_use]
     pub fn snapshot(&self) -> HistogramSnapshot {
+        let mut counts = [0; BUCKETS.len() + 1];
+        let mut sum_nanos: u64 = 0;
+        for durations in self.0.all() {
+            for (sum, own) in counts.iter_mut().zip(&durations.counts) {
+                *sum += own.load(Ordering::Relaxed);
+            }
+            sum_nanos = sum_nanos.wrapping_add(durations.sum_nanos.load(Ordering::Relaxed));
+        }
         let mut count = 0;
         let mut cumulative = [(0.0, 0); BUCKETS.len()];
-        for (slot, ((_, seconds), own)) in
-            cumulative.iter_mut().zip(BUCKETS.iter().zip(&self.counts))
-        {
-            count += own.load(Ordering::Relaxed);
+        for (slot, ((_, seconds), own)) in cumulative.iter_mut().zip(BUCKETS.iter().zip(counts)) {
+            count += own;
             *slot = (*seconds, count);
         }
-        count += self.counts[BUCKETS.len()].load(Ordering::Relaxed);
+        count += counts[BUCKETS.len()];
         HistogramSnapshot {
             cumulative,
             count,
-            sum_seconds: Duration::from_nanos(self.sum_nanos.load(Ordering::Relaxed)).as_secs_f64(),
+            sum_seconds: Duration::from_nanos(sum_nanos).as_secs_f64(),
         }
     }
 }
 
 /// Durations of which average, extremes and percentiles are asked.
+#[derive(Debug, Default)]
+pub struct Latencies(Striped<LatencyCells>);
+
 #[derive(Debug)]
-pub struct Latencies {
+struct LatencyCells {
     sum_nanos: AtomicU64,
     /// `u64::MAX` while nothing was recorded.
     min_nanos: AtomicU64,
@@ -122,7 +144,7 @@ pub struct LatencyFigures {
     pub p99: Duration,
 }
 
-impl Default for Latencies {
+impl Default for LatencyCells {
     fn default() -> Self {
         Self {
             sum_nanos: AtomicU64::new(0),
@@ -133,19 +155,38 @@ impl Default for Latencies {
     }
 }
 
+impl Cells for LatencyCells {
+    fn clear(&self) {
+        self.sum_nanos.store(0, Ordering::Relaxed);
+        self.min_nanos.store(u64::MAX, Ordering::Relaxed);
+        self.max_nanos.store(0, Ordering::Relaxed);
+        if let Some(histogram) = &self.histogram {
+            drop(histogram.drain());
+        }
+    }
+}
+
 impl Latencies {
+    /// For durations that are seldom recorded: takes the memory of one thread,
+    /// however many write.
+    #[must_use]
+    pub fn narrow() -> Self {
+        Self(Striped::narrow())
+    }
+
     /// Counts one duration.
     pub fn record(&self, elapsed: Duration) {
         let nanos = nanos(elapsed);
-        self.sum_nanos.fetch_add(nanos, Ordering::Relaxed);
+        let (cells, hand) = self.0.here();
+        hand.add(&cells.sum_nanos, nanos);
         // Extremes are rarely beaten: reading first spares the others' caches.
-        if nanos < self.min_nanos.load(Ordering::Relaxed) {
-            self.min_nanos.fetch_min(nanos, Ordering::Relaxed);
+        if nanos < cells.min_nanos.load(Ordering::Relaxed) {
+            cells.min_nanos.fetch_min(nanos, Ordering::Relaxed);
         }
-        if nanos > self.max_nanos.load(Ordering::Relaxed) {
-            self.max_nanos.fetch_max(nanos, Ordering::Relaxed);
+        if nanos > cells.max_nanos.load(Ordering::Relaxed) {
+            cells.max_nanos.fetch_max(nanos, Ordering::Relaxed);
         }
-        if let Some(histogram) = &self.histogram {
+        if let Some(histogram) = &cells.histogram {
             let in_range = histogram.increment((nanos / 1_000).min(MICROS_MAX));
             debug_assert!(in_range.is_ok(), "the value was capped");
         }
@@ -154,27 +195,29 @@ impl Latencies {
     /// The figures now. Written to meanwhile, they may be one record apart.
     #[must_use]
     pub fn figures(&self) -> LatencyFigures {
-        let Some(snapshot) = self.histogram.as_ref().map(AtomicHistogram::load) else {
-            return LatencyFigures::default();
-        };
-        let count: u64 = snapshot.as_slice().iter().sum();
+        let spread = self.spread();
+        let count = spread.count();
         if count == 0 {
             return LatencyFigures::default();
         }
-        let max = self.max_nanos.load(Ordering::Relaxed);
-        let min = self.min_nanos.load(Ordering::Relaxed).min(max);
-        let percentile = |quantile: f64| {
-            // A bucket's end may lie past anything recorded: the extremes are
-            // exact, so they bound it.
-            let bucket = snapshot.quantile_bucket(quantile).ok().flatten();
-            let micros = bucket.map_or(0, |bucket| bucket.end());
-            Duration::from_nanos(micros.saturating_mul(1_000).clamp(min, max))
-        };
+        let (mut sum, mut min, mut max) = (0_u64, u64::MAX, 0);
+        for cells in self.0.all() {
+            sum = sum.wrapping_add(cells.sum_nanos.load(Ordering::Relaxed));
+            min = min.min(cells.min_nanos.load(Ordering::Relaxed));
+            max = max.max(cells.max_nanos.load(Ordering::Relaxed));
+        }
+        let (min, max) = (
+            Duration::from_nanos(min.min(max)),
+            Duration::from_nanos(max),
+        );
+        // A bucket's end may lie past anything recorded: the extremes are
+        // exact, so they bound it.
+        let percentile = |share: f64| spread.percentile(share).clamp(min, max);
         LatencyFigures {
             count,
-            avg: Duration::from_nanos(self.sum_nanos.load(Ordering::Relaxed) / count),
-            min: Duration::from_nanos(min),
-            max: Duration::from_nanos(max),
+            avg: Duration::from_nanos(sum / count),
+            min,
+            max,
             p50: percentile(0.50),
             p95: percentile(0.95),
             p99: percentile(0.99),
@@ -184,18 +227,16 @@ impl Latencies {
     /// How they spread, to be added to others.
     #[must_use]
     pub fn spread(&self) -> Spread {
-        let counts = self.histogram.as_ref().map(AtomicHistogram::load);
-        counts.map_or_else(Spread::default, |counts| Spread::of(counts.as_slice()))
+        let mut all = Spread::default();
+        for histogram in self.0.all().filter_map(|cells| cells.histogram.as_ref()) {
+            all.add(&Spread::of(histogram.load().as_slice()));
+        }
+        all
     }
 
     /// Forgets everything. What others record meanwhile may be lost.
     pub fn reset(&self) {
-        self.sum_nanos.store(0, Ordering::Relaxed);
-        self.min_nanos.store(u64::MAX, Ordering::Relaxed);
-        self.max_nanos.store(0, Ordering::Relaxed);
-        if let Some(histogram) = &self.histogram {
-            drop(histogram.drain());
-        }
+        self.0.reset();
     }
 }
 

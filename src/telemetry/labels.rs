@@ -69,10 +69,18 @@ impl MethodLabel {
 
 impl From<&Method> for MethodLabel {
     fn from(method: &Method) -> Self {
-        Self::ALL
-            .into_iter()
-            .find(|label| label.as_str() == method.as_str())
-            .unwrap_or(Self::Other)
+        match *method {
+            Method::GET => Self::Get,
+            Method::HEAD => Self::Head,
+            Method::POST => Self::Post,
+            Method::PUT => Self::Put,
+            Method::PATCH => Self::Patch,
+            Method::DELETE => Self::Delete,
+            Method::OPTIONS => Self::Options,
+            Method::CONNECT => Self::Connect,
+            Method::TRACE => Self::Trace,
+            _ => Self::Other,
+        }
     }
 }
 
@@ -119,6 +127,8 @@ mod tests {
         }
         for (index, label) in MethodLabel::ALL.into_iter().enumerate() {
             assert_eq!(label.index(), index);
+            let method = Method::from_bytes(label.as_str().as_bytes()).unwrap();
+            assert_eq!(MethodLabel::from(&method), label);
         }
     }
 

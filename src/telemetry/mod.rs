@@ -40,6 +40,7 @@ mod redis_counts;
 pub mod rfc3339;
 pub mod route;
 pub mod spread;
+pub mod stripes;
 pub mod template;
 pub mod top_keys;
 pub mod upstream;
@@ -81,6 +82,8 @@ pub struct Telemetry {
 /// A response whose head was just written.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseServed<'a> {
+    /// When.
+    pub at: Timestamp,
     /// The request's route.
     pub route: Option<&'a RouteTelemetry>,
     /// Its method.
@@ -170,7 +173,7 @@ impl Telemetry {
     /// Counts a response: the counters, the histograms, the endpoint's
     /// statistics, and the debug log.
     pub fn served(&self, event: &ResponseServed<'_>) {
-        let now = self.clock.now();
+        let now = event.at;
         let route = event.route.unwrap_or(&self.unrouted);
         let method = MethodLabel::from(event.method);
         route.count(method, event);
@@ -329,6 +332,7 @@ mod tests {
 
     fn served<'a>(route: Option<&'a RouteTelemetry>, cache: CacheResult) -> ResponseServed<'a> {
         ResponseServed {
+            at: Timestamp::from_unix_millis(1_700_000_000_000),
             route,
             method: &Method::GET,
             path: "/users/7",

@@ -319,6 +319,7 @@ mod tests {
 
     fn serve(telemetry: &Telemetry, route: Option<&RouteTelemetry>, cache: CacheResult) {
         telemetry.served(&ResponseServed {
+            at: telemetry.now(),
             route,
             method: &Method::GET,
             path: "/x",

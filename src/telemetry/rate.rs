@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::stripes::{Cells, Striped};
 use crate::clock::Timestamp;
 
 /// Seconds looked back.
@@ -14,16 +15,24 @@ const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 
 /// Counts events in a ring of seconds. A slot packs the second (high half) and
 /// its count (low half) in one word, so that both change at once.
+#[derive(Debug, Default)]
+pub struct Rate(Striped<Seconds>);
+
+/// What one thread counted.
 #[derive(Debug)]
-pub struct Rate {
-    slots: [AtomicU64; SLOTS],
+struct Seconds([AtomicU64; SLOTS]);
+
+impl Default for Seconds {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
 }
 
-impl Default for Rate {
-    fn default() -> Self {
-        Self {
-            slots: std::array::from_fn(|_| AtomicU64::new(0)),
-        }
+impl Cells for Seconds {
+    fn clear(&self) {
+        self.0
+            .iter()
+            .for_each(|slot| slot.store(0, Ordering::Relaxed));
     }
 }
 
@@ -31,17 +40,18 @@ impl Rate {
     /// Counts one event.
     pub fn record(&self, now: Timestamp) {
         let second = second_of(now);
-        let slot = self.slot(second);
+        let (seconds, hand) = self.0.here();
+        let slot = seconds.slot(second);
         let seen = slot.load(Ordering::Relaxed);
         if seen >> COUNT_BITS == second {
-            slot.fetch_add(1, Ordering::Relaxed);
+            hand.add(slot, 1);
             return;
         }
         let first = (second << COUNT_BITS) | 1;
         let claimed = slot.compare_exchange(seen, first, Ordering::Relaxed, Ordering::Relaxed);
         if claimed.is_err() {
             // Another thread opened this second between the two lines.
-            slot.fetch_add(1, Ordering::Relaxed);
+            hand.add(slot, 1);
         }
     }
 
@@ -52,21 +62,26 @@ impl Rate {
         let current = second_of(now);
         let lived = current.saturating_sub(second_of(started)).max(1);
         let window = lived.min(WINDOW_SECONDS);
-        let counted: u64 = (current.saturating_sub(window)..current)
-            .map(|second| {
-                let slot = self.slot(second).load(Ordering::Relaxed);
-                let is_current = slot >> COUNT_BITS == second;
-                if is_current { slot & COUNT_MASK } else { 0 }
-            })
-            .sum();
+        let counted_by = |seconds: &Seconds| -> u64 {
+            (current.saturating_sub(window)..current)
+                .map(|second| {
+                    let slot = seconds.slot(second).load(Ordering::Relaxed);
+                    let is_current = slot >> COUNT_BITS == second;
+                    if is_current { slot & COUNT_MASK } else { 0 }
+                })
+                .sum()
+        };
+        let counted: u64 = self.0.all().map(counted_by).sum();
         #[expect(clippy::cast_precision_loss, reason = "a rate, shown to people")]
         let rate = counted as f64 / window as f64;
         rate
     }
+}
 
+impl Seconds {
     fn slot(&self, second: u64) -> &AtomicU64 {
         let index = usize::try_from(second % SLOTS as u64).unwrap_or_default();
-        &self.slots[index]
+        &self.0[index]
     }
 }
 

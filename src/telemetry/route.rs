@@ -8,6 +8,7 @@ use super::counters::RouteCounters;
 use super::endpoints::{Endpoint, Endpoints};
 use super::histogram::DurationHistogram;
 use super::labels::{MethodLabel, StatusIndex};
+use super::stripes::{Cells, Striped};
 use super::{ResponseServed, names};
 use crate::semantics::outcome::CacheResult;
 
@@ -45,7 +46,19 @@ struct Baseline {
 /// Requests of one method, by status and cache result. A status takes memory
 /// once it was sent: a table of all would be 20 KiB a method.
 #[derive(Debug)]
-struct ByStatus([OnceLock<Box<[AtomicU64; CacheResult::ALL.len()]>>; StatusIndex::COUNT]);
+struct ByStatus([OnceLock<Box<Striped<ByCache>>>; StatusIndex::COUNT]);
+
+/// What one thread counted.
+#[derive(Debug, Default)]
+struct ByCache([AtomicU64; CacheResult::ALL.len()]);
+
+impl Cells for ByCache {
+    fn clear(&self) {
+        self.0
+            .iter()
+            .for_each(|count| count.store(0, Ordering::Relaxed));
+    }
+}
 
 /// One series of `pannier_requests_total`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,8 +229,10 @@ impl RouteTelemetry {
             };
             for (index, counts) in by_status.0.iter().enumerate() {
                 let Some(counts) = counts.get() else { continue };
-                for (cache, count) in CacheResult::ALL.into_iter().zip(counts.iter()) {
-                    let count = count.load(Ordering::Relaxed);
+                for cache in CacheResult::ALL {
+                    let of_cache =
+                        |counts: &ByCache| counts.0[cache.index()].load(Ordering::Relaxed);
+                    let count = counts.all().map(of_cache).sum();
                     if count > 0 {
                         let status = StatusIndex(index);
                         all.push(RequestCount {
@@ -249,7 +264,8 @@ impl RouteTelemetry {
         let by_status = self.figures.methods[method.index()]
             .get_or_init(|| Box::new(ByStatus(std::array::from_fn(|_| OnceLock::new()))));
         let counts = by_status.0[StatusIndex::from(event.status).0].get_or_init(Box::default);
-        counts[event.cache.index()].fetch_add(1, Ordering::Relaxed);
+        let (counts, hand) = counts.here();
+        hand.add(&counts.0[event.cache.index()], 1);
         self.durations(event.cache).record(event.elapsed);
         if let Some(upstream) = event.upstream {
             self.figures.upstream.record(upstream);

@@ -207,6 +207,7 @@ impl Admin {
     fn serve(&self, route: Option<&str>, path: &str, cache: CacheResult, millis: u64) {
         let route = route.map(|name| self.telemetry.route(name, "/users/{id}"));
         self.telemetry.served(&ResponseServed {
+            at: self.telemetry.now(),
             route: route.as_deref(),
             method: &Method::GET,
             path,
