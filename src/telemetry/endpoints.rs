@@ -5,181 +5,25 @@
 //! count as one named `other`. Knows nothing of routes: whoever has one keeps
 //! its handles.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use dashmap::DashMap;
 
-use super::histogram::{Latencies, LatencyFigures};
+pub use super::endpoint::{Endpoint, EndpointFigures, Sample};
 use super::labels::MethodLabel;
 use super::spread::Spread;
-use super::stripes::{Cells, Striped};
-use crate::clock::Timestamp;
-use crate::semantics::outcome::CacheResult;
 
 /// Endpoints kept; requests of further ones count as [`OTHER`].
 pub const ENDPOINTS_MAX: usize = 1_000;
 
+/// Endpoints of routes whose figures every thread writes apart: the first so
+/// many. One takes up to 130 KiB so, and 14 KiB otherwise, which is 30 MiB for
+/// all endpoints at the most.
+const WIDE_MAX: usize = 128;
+
 /// The template of the endpoint that stands for all not kept.
 pub const OTHER: &str = "other";
-
-/// Statistics of one endpoint.
-#[derive(Debug)]
-pub struct Endpoint {
-    method: MethodLabel,
-    template: Arc<str>,
-    tallies: Striped<Tally>,
-    latencies: Latencies,
-    /// Without cells before the first request that the origin saw.
-    upstream: Latencies,
-}
-
-/// What one thread counted.
-#[derive(Debug, Default)]
-struct Tally {
-    /// Requests by how the cache answered; their sum is the count.
-    by_cache: [AtomicU64; CacheResult::ALL.len()],
-    errors: AtomicU64,
-    /// Unix milliseconds; 0 before the first request.
-    last_request: AtomicU64,
-}
-
-impl Cells for Tally {
-    fn clear(&self) {
-        for count in self
-            .by_cache
-            .iter()
-            .chain([&self.errors, &self.last_request])
-        {
-            count.store(0, Ordering::Relaxed);
-        }
-    }
-}
-
-/// One request, as an endpoint counts it.
-#[derive(Clone, Copy, Debug)]
-pub struct Sample {
-    /// When it was answered.
-    pub at: Timestamp,
-    /// How the cache answered.
-    pub cache: CacheResult,
-    /// Whether the answer was a 5xx.
-    pub is_error: bool,
-    /// From request head to response head.
-    pub elapsed: Duration,
-    /// How long the origin took, where it was asked.
-    pub upstream: Option<Duration>,
-}
-
-/// What an endpoint had counted at one moment.
-#[derive(Clone, Debug)]
-pub struct EndpointFigures {
-    /// Its method; `OTHER` for those without a name here.
-    pub method: MethodLabel,
-    /// Its path template.
-    pub template: Arc<str>,
-    /// Requests.
-    pub count: u64,
-    /// Those answered with 5xx.
-    pub errors: u64,
-    /// From request head to response head.
-    pub latency: LatencyFigures,
-    /// When the last one was answered.
-    pub last_request: Option<Timestamp>,
-    /// Requests by [`CacheResult::index`].
-    pub by_cache: [u64; CacheResult::ALL.len()],
-    /// What the origin took, for requests it saw.
-    pub upstream: LatencyFigures,
-}
-
-impl EndpointFigures {
-    /// Requests the cache answered so.
-    #[must_use]
-    pub fn answered(&self, cache: CacheResult) -> u64 {
-        self.by_cache[cache.index()]
-    }
-}
-
-impl Endpoint {
-    /// `is_busy` gives every thread cells of its own: for the endpoints of
-    /// routes, of which there are few. The others may be a thousand.
-    fn new(method: MethodLabel, template: Arc<str>, is_busy: bool) -> Self {
-        let latencies = || {
-            if is_busy {
-                Latencies::default()
-            } else {
-                Latencies::narrow()
-            }
-        };
-        Self {
-            method,
-            template,
-            tallies: if is_busy {
-                Striped::default()
-            } else {
-                Striped::narrow()
-            },
-            latencies: latencies(),
-            upstream: latencies(),
-        }
-    }
-
-    /// Counts one request.
-    pub fn record(&self, sample: &Sample) {
-        let (tally, hand) = self.tallies.here();
-        hand.add(&tally.by_cache[sample.cache.index()], 1);
-        tally
-            .last_request
-            .store(sample.at.unix_millis(), Ordering::Relaxed);
-        if sample.is_error {
-            hand.add(&tally.errors, 1);
-        }
-        self.latencies.record(sample.elapsed);
-        if let Some(upstream) = sample.upstream {
-            self.upstream.record(upstream);
-        }
-    }
-
-    /// The figures now.
-    #[must_use]
-    pub fn figures(&self) -> EndpointFigures {
-        let mut by_cache = [0; CacheResult::ALL.len()];
-        let mut last_request = 0;
-        for tally in self.tallies.all() {
-            for (sum, count) in by_cache.iter_mut().zip(&tally.by_cache) {
-                *sum += count.load(Ordering::Relaxed);
-            }
-            last_request = last_request.max(tally.last_request.load(Ordering::Relaxed));
-        }
-        EndpointFigures {
-            method: self.method,
-            template: Arc::clone(&self.template),
-            count: by_cache.iter().sum(),
-            errors: self.errors(),
-            latency: self.latencies.figures(),
-            last_request: (last_request > 0).then(|| Timestamp::from_unix_millis(last_request)),
-            by_cache,
-            upstream: self.upstream.figures(),
-        }
-    }
-
-    fn count(&self) -> u64 {
-        let counts = self.tallies.all().flat_map(|tally| &tally.by_cache);
-        counts.map(|count| count.load(Ordering::Relaxed)).sum()
-    }
-
-    fn errors(&self) -> u64 {
-        let errors = self.tallies.all().map(|tally| &tally.errors);
-        errors.map(|count| count.load(Ordering::Relaxed)).sum()
-    }
-
-    fn reset(&self) {
-        self.tallies.reset();
-        self.latencies.reset();
-        self.upstream.reset();
-    }
-}
 
 /// The endpoints of one template, made as their methods are first seen.
 #[derive(Debug)]
@@ -211,6 +55,8 @@ pub struct Endpoints {
     /// Endpoints made or being made; never above `endpoints_max`.
     taken: AtomicUsize,
     endpoints_max: usize,
+    /// How many of them are wide; never above [`WIDE_MAX`].
+    wide: AtomicUsize,
     other: Arc<Endpoint>,
 }
 
@@ -228,6 +74,7 @@ impl Endpoints {
             templates: DashMap::new(),
             taken: AtomicUsize::new(0),
             endpoints_max,
+            wide: AtomicUsize::new(0),
             other: Arc::new(Endpoint::new(MethodLabel::Other, OTHER.into(), false)),
         }
     }
@@ -272,27 +119,20 @@ impl Endpoints {
         if let Some(endpoint) = slot.get() {
             return Arc::clone(endpoint);
         }
-        if !self.take_place() {
+        if !take_place(&self.taken, self.endpoints_max) {
             return Arc::clone(&self.other);
         }
         let mut is_ours = false;
         let endpoint = slot.get_or_init(|| {
             is_ours = true;
             let name = Arc::clone(&template.name);
-            Arc::new(Endpoint::new(method, name, template.is_route))
+            let is_wide = template.is_route && take_place(&self.wide, WIDE_MAX);
+            Arc::new(Endpoint::new(method, name, is_wide))
         });
         if !is_ours {
             self.taken.fetch_sub(1, Ordering::Relaxed);
         }
         Arc::clone(endpoint)
-    }
-
-    fn take_place(&self) -> bool {
-        self.taken
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
-                (taken < self.endpoints_max).then_some(taken + 1)
-            })
-            .is_ok()
     }
 
     /// The figures of every endpoint that counted a request, by template and
@@ -368,9 +208,21 @@ impl Endpoints {
     }
 }
 
+fn take_place(taken: &AtomicUsize, max: usize) -> bool {
+    taken
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
+            (taken < max).then_some(taken + 1)
+        })
+        .is_ok()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::clock::Timestamp;
+    use crate::semantics::outcome::CacheResult;
 
     fn sample(millis: u64, cache: CacheResult) -> Sample {
         Sample {
@@ -414,6 +266,27 @@ mod tests {
         }
         let routed = endpoints.resolve(MethodLabel::Get, "/a/{id}");
         assert_eq!(&*routed.template, "/a/{id}");
+    }
+
+    #[test]
+    fn many_routes_do_not_take_memory_for_every_thread() {
+        let endpoints = Endpoints::default();
+        for number in 0..WIDE_MAX + 50 {
+            endpoints.keep_for_route(&format!("/route-{number}"));
+        }
+        assert_eq!(endpoints.wide.load(Ordering::Relaxed), WIDE_MAX);
+        // Paths without a route take none of these places.
+        let stranger = endpoints.resolve(MethodLabel::Get, "/x");
+        let late = endpoints.resolve(MethodLabel::Get, "/route-177");
+        for endpoint in [stranger, late] {
+            for _ in 0..3 {
+                std::thread::scope(|scope| {
+                    scope.spawn(|| endpoint.record(&sample(1, CacheResult::Hit)));
+                });
+            }
+            assert_eq!(endpoint.tallies.all().count(), 1);
+            assert_eq!(endpoint.figures().count, 3);
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::semantics::outcome::CacheResult;
 pub mod access;
 pub mod cgroup;
 pub mod counters;
+mod endpoint;
 pub mod endpoints;
 mod families;
 pub mod health;

@@ -54,7 +54,8 @@ pub(super) struct Striped<T> {
     /// All threads write the shared stripe: for figures that are many and
     /// seldom written.
     is_narrow: bool,
-    /// Raised by a reset; stripes of an earlier one count as empty.
+    /// Raised by a reset; stripes of an earlier one, but the shared, count as
+    /// empty.
     epoch: AtomicU32,
     stripes: [OnceLock<Box<Stripe<T>>>; STRIPES],
 }
@@ -96,33 +97,40 @@ impl<T: Cells> Striped<T> {
                 cells: T::default(),
             })
         });
+        if index == SHARED {
+            return (&stripe.cells, Hand::Shared);
+        }
         let epoch = self.epoch.load(Ordering::Relaxed);
         if stripe.epoch.load(Ordering::Relaxed) != epoch {
-            // Cleared by its writer, so that none of its own writes undoes it.
+            // Cleared by its writer: a reset in the midst of an addition would
+            // be undone by its second half.
             stripe.cells.clear();
             stripe.epoch.store(epoch, Ordering::Release);
         }
-        let hand = if index == SHARED {
-            Hand::Shared
-        } else {
-            Hand::Own
-        };
-        (&stripe.cells, hand)
+        (&stripe.cells, Hand::Own)
     }
 
     /// The cells of all threads, to be added up.
     pub(super) fn all(&self) -> impl Iterator<Item = &T> {
         let epoch = self.epoch.load(Ordering::Relaxed);
-        self.stripes
-            .iter()
-            .filter_map(OnceLock::get)
-            .filter(move |stripe| stripe.epoch.load(Ordering::Acquire) == epoch)
-            .map(|stripe| &stripe.cells)
+        let stripes = self.stripes.iter().enumerate();
+        stripes
+            .filter_map(|(index, stripe)| Some((index, stripe.get()?)))
+            .filter(move |(index, stripe)| {
+                *index == SHARED || stripe.epoch.load(Ordering::Acquire) == epoch
+            })
+            .map(|(_, stripe)| &stripe.cells)
     }
 
-    /// Lets all begin from nothing. What others write meanwhile may be lost.
+    /// Lets all begin from nothing. What others write meanwhile may be lost;
+    /// what they write once this has returned is not.
     pub(super) fn reset(&self) {
         self.epoch.fetch_add(1, Ordering::Relaxed);
+        // Its writers add in one step, so that it can be cleared from here; of
+        // them, the first to see the reset would clear what the second added.
+        if let Some(shared) = self.stripes[SHARED].get() {
+            shared.cells.clear();
+        }
     }
 }
 
@@ -200,6 +208,8 @@ fn own_index() -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+
     use super::*;
 
     #[test]
@@ -239,6 +249,61 @@ mod tests {
         assert_eq!(sum(), 0);
         add();
         assert_eq!(sum(), 1);
+    }
+
+    #[test]
+    fn what_is_counted_after_a_reset_is_counted_exactly() {
+        const THREADS: usize = 2 * STRIPES;
+        const EACH: u64 = 2_000;
+        for striped in [Striped::<Count>::default(), Striped::narrow()] {
+            let (before, after) = (Barrier::new(THREADS + 1), Barrier::new(THREADS + 1));
+            let add = || {
+                let (count, hand) = striped.here();
+                hand.add(&count.0, 1);
+            };
+            let sum = || -> u64 {
+                let counts = striped.all().map(|count| count.0.load(Ordering::Relaxed));
+                counts.sum()
+            };
+            std::thread::scope(|scope| {
+                for _ in 0..THREADS {
+                    scope.spawn(|| {
+                        for _ in 0..8 {
+                            // These run against the reset: any of them may count.
+                            before.wait();
+                            add();
+                            after.wait();
+                            // These do not: the reset has returned.
+                            (0..EACH).for_each(|_| add());
+                            before.wait();
+                            after.wait();
+                        }
+                    });
+                }
+                for _ in 0..8 {
+                    before.wait();
+                    striped.reset();
+                    let raced = THREADS as u64;
+                    after.wait();
+                    before.wait();
+                    let counted = sum();
+                    let least = THREADS as u64 * EACH;
+                    assert!((least..=least + raced).contains(&counted), "{counted}");
+                    after.wait();
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn a_stripe_passes_to_the_next_thread_with_what_it_counted() {
+        let counter = StripedCounter::default();
+        for _ in 0..100 * STRIPES {
+            std::thread::scope(|scope| {
+                scope.spawn(|| counter.increment());
+            });
+        }
+        assert_eq!(counter.get(), 100 * STRIPES as u64);
     }
 
     #[test]
