@@ -74,5 +74,6 @@ fn record(telemetry: &Telemetry, route: &RouteTelemetry, cache: CacheResult, num
         body_bytes: Some(1_024),
         saved: (!is_miss).then_some(Duration::from_millis(3)),
         client: None,
+        span: None,
     }));
 }

@@ -153,6 +153,11 @@ async fn serve(
     });
     tokio::spawn(sweep::run(Arc::clone(&shared)));
     tokio::spawn(history::run(Arc::clone(&shared.telemetry), fleet.clone()));
+    #[cfg(feature = "otlp")]
+    {
+        let telemetry = Arc::clone(&shared.telemetry);
+        tokio::spawn(async move { telemetry.spans().run().await });
+    }
     if let Some(file) = file {
         tokio::spawn(reload::run(file, Arc::clone(&shared), limits));
     }
@@ -176,6 +181,13 @@ async fn serve(
     };
     if tokio::time::timeout(FLUSH_TIMEOUT, flushed).await.is_err() {
         tracing::warn!("not everything meant for Redis reached it before the end");
+    }
+    #[cfg(feature = "otlp")]
+    if tokio::time::timeout(FLUSH_TIMEOUT, shared.telemetry.spans().flush())
+        .await
+        .is_err()
+    {
+        tracing::warn!("not every span reached the collector before the end");
     }
     over.begin(Duration::ZERO);
     if let Some(admin) = admin {

@@ -429,6 +429,9 @@ pub struct HealthConfig {
 pub struct LogConfig {
     /// `access` (`"off"`).
     pub access: AccessFormat,
+    /// `otlp`: the collector that gets a span for each request; `None`: none,
+    /// and always so in a build without the feature `otlp`.
+    pub otlp: Option<http::Uri>,
 }
 
 /// How a line of the access log is written.

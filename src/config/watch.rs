@@ -53,8 +53,36 @@ pub(super) fn log(mut table: Table<'_>) -> LogConfig {
         ]),
         "One line for each request, to standard output: outcome and timing, the path without its query.",
     );
+    let otlp = table.optional(
+        "otlp",
+        "\"http://127.0.0.1:4318\"",
+        Parsed {
+            expects: "the URL of an OpenTelemetry collector that speaks OTLP over HTTP",
+            parse: parse_collector,
+            write: |url: &http::Uri| url.to_string(),
+        },
+        "A span for each request goes to this OpenTelemetry collector, by OTLP over HTTP; only in a build with the feature `otlp`.",
+    );
     table.finish();
-    LogConfig { access }
+    LogConfig { access, otlp }
+}
+
+fn parse_collector(text: &str) -> Result<http::Uri, Wrong> {
+    if !cfg!(feature = "otlp") {
+        return Err(Wrong::new("this build does not export spans")
+            .hint("build it with `cargo build --release --features otlp`, or take the key out"));
+    }
+    let url: Option<http::Uri> = text.parse().ok();
+    let is_collector = |url: &http::Uri| {
+        let is_plain = url
+            .authority()
+            .is_some_and(|host| !host.as_str().contains('@'));
+        matches!(url.scheme_str(), Some("http" | "https")) && is_plain && url.query().is_none()
+    };
+    url.filter(is_collector).ok_or_else(|| {
+        Wrong::new("this is no URL of a collector")
+            .hint("`http://` or `https://`, a host and its port; `/v1/traces` is added")
+    })
 }
 
 pub(super) fn warm(mut table: Table<'_>) -> Option<WarmConfig> {

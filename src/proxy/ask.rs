@@ -7,7 +7,7 @@ use http::header::{
     CACHE_CONTROL, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, PRAGMA,
     RANGE,
 };
-use http::{HeaderMap, Method, Request, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use http_body::Body as _;
 
 use super::failure::Failure;
@@ -28,6 +28,7 @@ use crate::semantics::stored::Target;
 use crate::semantics::target::RequestTarget;
 use crate::store::memory::RouteCache;
 use crate::telemetry::Telemetry;
+use crate::telemetry::spans::{SpanIds, TRACEPARENT};
 
 /// A request and what was found out about it.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub(super) struct Ask {
     /// Host and port as the client named them, lower case.
     pub(super) host: String,
     pub(super) sender: Sender,
+    /// Its span, where one is exported.
+    pub(super) span: Option<SpanIds>,
     /// The protocol it wants to switch to, and the way there.
     pub(super) upgrade: Option<hyper::upgrade::OnUpgrade>,
     pub(super) directives: RequestDirectives,
@@ -151,6 +154,10 @@ impl Ask {
             thread,
             host: host_of(&parts.headers, &parts.uri),
             sender,
+            span: shared
+                .telemetry
+                .spans()
+                .begin(|| parts.headers.get(TRACEPARENT).map(HeaderValue::as_bytes)),
             upgrade,
             directives: if asks_for.directives {
                 RequestDirectives::of(&parts.headers)
@@ -266,6 +273,7 @@ impl Ask {
             started: self.started,
             now: self.now,
             client: self.sender.address,
+            span: self.span,
             cache,
             status,
             ages: None,

@@ -10,6 +10,7 @@
 use std::borrow::Cow;
 use std::time::Instant;
 
+use http::HeaderName;
 use httparse::Header;
 
 use super::Peer;
@@ -22,6 +23,7 @@ use crate::origin::request::names_override;
 use crate::semantics::key::{CacheKey, asks_for_bypass};
 use crate::semantics::reuse::Reuse;
 use crate::semantics::target::RequestTarget;
+use crate::telemetry::spans::TRACEPARENT;
 
 /// A GET of HTTP/1.1 for a path, without content, that asks for nothing a
 /// stored response could not give it as it is.
@@ -64,6 +66,11 @@ impl Plain<'_> {
     #[must_use]
     pub fn target(&self) -> &str {
         self.target
+    }
+
+    fn field(&self, name: &HeaderName) -> Option<&[u8]> {
+        let is_it = |field: &&Header<'_>| field.name.eq_ignore_ascii_case(name.as_str());
+        self.fields.iter().find(is_it).map(|field| field.value)
     }
 }
 
@@ -138,6 +145,7 @@ pub(super) fn answer(
         now,
         started: received,
         client: peer.address.ip(),
+        span: shared.telemetry.spans().begin(|| plain.field(&TRACEPARENT)),
         body_bytes: kept.body().len() as u64,
         saved: kept.fetch_cost(),
     };

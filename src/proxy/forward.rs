@@ -15,6 +15,7 @@ use crate::origin::error::OriginError;
 use crate::origin::request::{fields_for_origin, path_and_query};
 use crate::origin::timeout::IdleLimited;
 use crate::semantics::key::query_to_forward;
+use crate::telemetry::spans::{TRACEPARENT, TRACESTATE};
 
 /// The origin's answer: the head made ready for those who follow, the body
 /// as it arrives.
@@ -39,6 +40,12 @@ pub(super) fn fields_of(ask: &Ask) -> HeaderMap {
     if ask.honours_surrogate_control() {
         let ours = HeaderValue::from_static("pannier=\"Surrogate/1.0\"");
         append_member(&mut fields, SURROGATE_CAPABILITY, ours);
+    }
+    if let Some(span) = &ask.span {
+        if span.is_root() {
+            fields.remove(TRACESTATE);
+        }
+        fields.insert(TRACEPARENT, span.traceparent());
     }
     if !fields.contains_key(HOST)
         && let Ok(host) = HeaderValue::try_from(ask.host.as_str())

@@ -116,13 +116,18 @@ impl Site {
 }
 
 impl Site {
-    /// Puts the bounds on what is under way in force, and the access log.
+    /// Puts the bounds on what is under way in force, the access log, and
+    /// where spans go.
     fn bound(&self, telemetry: &Telemetry) {
         let limits = &self.config.limits;
         telemetry.requests().set_bounds(limits.requests());
         let exchanges = &telemetry.upstream().exchanges;
         exchanges.set_bounds(limits.exchanges());
         telemetry.access().set_format(self.config.log.access);
+        #[cfg(feature = "otlp")]
+        telemetry
+            .spans()
+            .set_endpoint(self.config.log.otlp.as_ref());
     }
 }
 

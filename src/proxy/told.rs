@@ -15,6 +15,7 @@ use crate::message::fields::{PSEUDONYM, append_member};
 use crate::message::targeted::PANNIER_CACHE_CONTROL;
 use crate::route::Route;
 use crate::semantics::outcome::CacheResult;
+use crate::telemetry::spans::SpanIds;
 use crate::telemetry::{ResponseServed, Telemetry};
 
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
@@ -33,6 +34,7 @@ pub struct Told {
     /// The same moment, on the wall clock.
     pub(super) now: Timestamp,
     pub(super) client: IpAddr,
+    pub(super) span: Option<SpanIds>,
     pub(super) cache: CacheResult,
     pub(super) status: CacheStatus,
     /// Current age and time in the store, where the store answered.
@@ -182,6 +184,7 @@ impl Told {
             body_bytes: response.body().size_hint().exact(),
             saved: self.saved,
             client: Some(self.client),
+            span: self.span,
         });
         response
     }
@@ -197,6 +200,7 @@ pub(super) struct Hit<'a> {
     pub(super) now: Timestamp,
     pub(super) started: Instant,
     pub(super) client: IpAddr,
+    pub(super) span: Option<SpanIds>,
     pub(super) body_bytes: u64,
     /// What fetching had cost.
     pub(super) saved: Duration,
@@ -236,6 +240,7 @@ impl Hit<'_> {
             body_bytes: Some(self.body_bytes),
             saved: Some(self.saved),
             client: Some(self.client),
+            span: self.span,
         });
     }
 }

@@ -127,7 +127,6 @@ fn text(event: &ResponseServed<'_>, route: &str, now: Timestamp) -> String {
 }
 
 fn json(event: &ResponseServed<'_>, route: &str, now: Timestamp) -> String {
-    let rounded = |figure: f64| (figure * 1_000.0).round() / 1_000.0;
     let mut line = serde_json::json!({
         "time": rfc3339::text(now),
         "client": event.client.map(|client| client.to_string()),
@@ -137,8 +136,8 @@ fn json(event: &ResponseServed<'_>, route: &str, now: Timestamp) -> String {
         "bytes": event.body_bytes,
         "cache": event.cache.as_str(),
         "route": (!route.is_empty()).then_some(route),
-        "elapsed_ms": rounded(milliseconds(event.elapsed)),
-        "upstream_ms": event.upstream.map(|upstream| rounded(milliseconds(upstream))),
+        "elapsed_ms": milliseconds(event.elapsed),
+        "upstream_ms": event.upstream.map(milliseconds),
     })
     .to_string();
     line.push('\n');
@@ -167,6 +166,7 @@ mod tests {
             body_bytes: Some(512),
             saved: None,
             client: Some([127, 0, 0, 1].into()),
+            span: None,
         }
     }
 

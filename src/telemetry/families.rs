@@ -203,6 +203,11 @@ pub(super) const ACCESS_DROPPED: Family = counter(
     "Lines of the access log dropped because too many waited.",
     &[],
 );
+pub(super) const SPANS: Family = counter(
+    "pannier_spans_total",
+    "Spans of requests, by what became of them; only where they are exported.",
+    &["outcome"],
+);
 pub(super) const PROCESS_CPU: Family = counter(
     "process_cpu_seconds_total",
     "Total user and system CPU time spent in seconds.",
@@ -236,7 +241,7 @@ pub(super) const PROCESS_THREADS: Family = gauge(
     &[],
 );
 
-pub(super) const FAMILIES: [&Family; 39] = [
+pub(super) const FAMILIES: [&Family; 40] = [
     &REQUESTS,
     &REQUEST_DURATION,
     &UPSTREAM_DURATION,
@@ -269,6 +274,7 @@ pub(super) const FAMILIES: [&Family; 39] = [
     &REDIS_BREAKER,
     &BUILD,
     &ACCESS_DROPPED,
+    &SPANS,
     &PROCESS_CPU,
     &PROCESS_OPEN_FDS,
     &PROCESS_MAX_FDS,

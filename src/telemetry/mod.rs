@@ -40,6 +40,7 @@ pub mod rate;
 mod redis_counts;
 pub mod rfc3339;
 pub mod route;
+pub mod spans;
 pub mod spread;
 pub mod stripes;
 pub mod template;
@@ -55,6 +56,7 @@ use self::labels::MethodLabel;
 use self::rate::Rate;
 pub use self::redis_counts::RedisCounts;
 pub use self::route::RouteTelemetry;
+use self::spans::{SpanIds, Spans};
 use self::top_keys::TopKeys;
 use self::upstream::UpstreamCounters;
 use self::warmth::Warmth;
@@ -77,6 +79,7 @@ pub struct Telemetry {
     top_keys: TopKeys,
     history: parking_lot::Mutex<History>,
     access: AccessLog,
+    spans: Spans,
     warmth: Warmth,
 }
 
@@ -105,6 +108,8 @@ pub struct ResponseServed<'a> {
     pub saved: Option<Duration>,
     /// Who asked.
     pub client: Option<IpAddr>,
+    /// The request's span, where one is exported.
+    pub span: Option<SpanIds>,
 }
 
 impl Telemetry {
@@ -127,6 +132,7 @@ impl Telemetry {
             upstream: Arc::default(),
             top_keys: TopKeys::default(),
             access: AccessLog::default(),
+            spans: Spans::default(),
             warmth: Warmth::default(),
         }
     }
@@ -201,6 +207,7 @@ impl Telemetry {
             self.top_keys.record(route.name(), event.path, bytes, now);
         }
         self.access.write(event, route.name(), now);
+        self.spans.end(event, route);
         tracing::debug!(
             target: "pannier::served",
             route = route.name(),
@@ -256,6 +263,12 @@ impl Telemetry {
     #[must_use]
     pub fn access(&self) -> &AccessLog {
         &self.access
+    }
+
+    /// The spans of requests.
+    #[must_use]
+    pub fn spans(&self) -> &Spans {
+        &self.spans
     }
 
     /// How far warming has come.
@@ -315,10 +328,12 @@ impl Telemetry {
     }
 }
 
-/// A duration in milliseconds, for people and JSON.
+/// A duration in milliseconds, for people and JSON: whole thousandths, which
+/// print with three decimals at most.
 #[must_use]
+#[expect(clippy::cast_precision_loss, reason = "a figure, shown to people")]
 pub fn milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1_000.0
+    duration.as_micros() as f64 / 1_000.0
 }
 
 #[cfg(test)]
@@ -344,6 +359,7 @@ mod tests {
             body_bytes: Some(10),
             saved: cache.is_from_store().then_some(Duration::from_millis(50)),
             client: None,
+            span: None,
         }
     }
 
@@ -410,6 +426,12 @@ mod tests {
             .endpoints()
             .figures_of(MethodLabel::Get, "/people/{id}");
         assert_eq!(people.unwrap().count, 1);
+    }
+
+    #[test]
+    fn milliseconds_print_with_three_decimals_at_most() {
+        let odd = Duration::from_nanos(1_001_121_412);
+        assert_eq!(milliseconds(odd).to_string(), "1001.121");
     }
 
     #[test]

@@ -114,6 +114,17 @@ impl Collector for TelemetryCollector {
             vec![value(&families::BUILD, version, 1.0)],
         );
         page.value(&families::ACCESS_DROPPED, self.telemetry.access().dropped());
+        if let Some(spans) = self.telemetry.spans().figures() {
+            let outcome = |name, count| value(&families::SPANS, &[name], float(count));
+            page.family(
+                &families::SPANS,
+                vec![
+                    outcome("exported", spans.exported),
+                    outcome("dropped", spans.dropped),
+                    outcome("failed", spans.failed),
+                ],
+            );
+        }
         if let Some(figures) = ProcessFigures::read() {
             process(&mut page, &figures);
         }
@@ -330,6 +341,7 @@ mod tests {
             body_bytes: None,
             saved: None,
             client: None,
+            span: None,
         });
     }
 

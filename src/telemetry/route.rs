@@ -178,6 +178,12 @@ impl RouteTelemetry {
         self.template.as_deref()
     }
 
+    /// The same, to be kept.
+    #[cfg(feature = "otlp")]
+    pub(super) fn shared_template(&self) -> Option<Arc<str>> {
+        self.template.clone()
+    }
+
     /// What its cache did: written by the store and, for hits and misses, by
     /// [`super::Telemetry::served`].
     #[must_use]

@@ -25,6 +25,17 @@ async fn check_is_content_with_a_good_file() {
     assert_eq!(ended.code, 0, "{ended:?}");
 }
 
+#[cfg(not(feature = "otlp"))]
+#[tokio::test]
+async fn check_says_which_feature_exports_spans() {
+    let origin = origin::new().run().await;
+    let builder = proxy::new(&origin).toml("[log]\notlp = \"http://127.0.0.1:4318\"");
+    let ended = check(&builder.text(), &[]).await;
+    assert_eq!(ended.code, EX_CONFIG, "{ended:?}");
+    let said = ended.stdout + &ended.stderr;
+    assert!(said.contains("--features otlp"), "{said}");
+}
+
 #[tokio::test]
 async fn check_names_every_problem_and_its_place() {
     let text = r#"

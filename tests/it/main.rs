@@ -19,6 +19,8 @@ mod redis;
 mod reuse;
 mod scripted_origin;
 mod security;
+#[cfg(feature = "otlp")]
+mod spans;
 mod standard;
 mod streaming;
 mod support;

@@ -218,6 +218,7 @@ impl Admin {
             body_bytes: None,
             saved: cache.is_from_store().then(|| Duration::from_millis(250)),
             client: None,
+            span: None,
         });
     }
 }

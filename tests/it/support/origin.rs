@@ -201,6 +201,14 @@ impl Origin {
             .clone()
     }
 
+    /// The bodies of all requests for `path`, one behind the other.
+    #[cfg(feature = "otlp")]
+    pub(crate) fn received_bytes(&self, path: &str) -> Vec<u8> {
+        let received = self.shared.received.lock();
+        let wanted = received.iter().filter(|request| request.is_for(path));
+        wanted.flat_map(|request| request.body.clone()).collect()
+    }
+
     /// Waits until so many bytes of the body of a request for `path` arrived.
     pub(crate) async fn has_received(&self, path: &str, bytes: usize) {
         eventually(
