@@ -10,6 +10,11 @@ use tracing_subscriber::EnvFilter;
 /// `tracing-subscriber`: `debug`, `info,pannier::store=trace`.
 pub const FILTER_VARIABLE: &str = "PANNIER_LOG";
 
+/// What is logged where it does not say. The HTTP/2 library warns of what a
+/// client does wrong, and any client could fill the log so; that a connection
+/// ended early is told at `debug`.
+const DEFAULT_FILTER: &str = "info,h2=error";
+
 /// How a line is written: `--log-format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -46,7 +51,7 @@ pub enum LoggingError {
     Started(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Starts logging for the whole process; `info` and above unless
+/// Starts logging for the whole process; [`DEFAULT_FILTER`] unless
 /// [`FILTER_VARIABLE`] says otherwise.
 ///
 /// # Errors
@@ -60,7 +65,7 @@ pub fn start(format: LogFormat) -> Result<(), LoggingError> {
             // An unset variable means the default, not a mistake.
             match std::env::var_os(FILTER_VARIABLE) {
                 Some(_) => Err(error),
-                None => Ok(EnvFilter::new("info")),
+                None => Ok(EnvFilter::new(DEFAULT_FILTER)),
             }
         })?;
     let subscriber = tracing_subscriber::fmt()

@@ -55,15 +55,22 @@ impl Rate {
         }
     }
 
-    /// Events per second over the last 60 full seconds, or over as many as
-    /// have passed since `started`.
+    /// Events per second over the last 60 full seconds; in the first minute,
+    /// over all the time since `started`, by the second at least.
     #[must_use]
     pub fn per_second(&self, started: Timestamp, now: Timestamp) -> f64 {
         let current = second_of(now);
-        let lived = current.saturating_sub(second_of(started)).max(1);
-        let window = lived.min(WINDOW_SECONDS);
+        let lived_millis = now.unix_millis().saturating_sub(started.unix_millis());
+        let is_young = lived_millis < WINDOW_SECONDS * 1_000;
+        let (looked_at, window_millis) = if is_young {
+            (second_of(started)..current + 1, lived_millis.max(1_000))
+        } else {
+            let from = current.saturating_sub(WINDOW_SECONDS);
+            (from..current, WINDOW_SECONDS * 1_000)
+        };
         let counted_by = |seconds: &Seconds| -> u64 {
-            (current.saturating_sub(window)..current)
+            looked_at
+                .clone()
                 .map(|second| {
                     let slot = seconds.slot(second).load(Ordering::Relaxed);
                     let is_current = slot >> COUNT_BITS == second;
@@ -73,7 +80,7 @@ impl Rate {
         };
         let counted: u64 = self.0.all().map(counted_by).sum();
         #[expect(clippy::cast_precision_loss, reason = "a rate, shown to people")]
-        let rate = counted as f64 / window as f64;
+        let rate = counted as f64 * 1e3 / window_millis as f64;
         rate
     }
 }
@@ -116,6 +123,15 @@ mod tests {
         rate.record(second(7));
         rate.record(second(8));
         assert_eq!(rate.per_second(second(7), second(9)), 1.0);
+        // Also in its first second, and for what came in the present one.
+        let rate = Rate::default();
+        (0..5).for_each(|_| rate.record(Timestamp::from_unix_millis(7_100)));
+        let in_between = Timestamp::from_unix_millis(7_400);
+        assert_eq!(rate.per_second(second(7), in_between), 5.0);
+        assert_eq!(
+            rate.per_second(second(7), Timestamp::from_unix_millis(9_500)),
+            2.0
+        );
         assert_eq!(Rate::default().per_second(second(7), second(7)), 0.0);
     }
 }
