@@ -11,7 +11,9 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 
 const { chromium } = createRequire(path.join(process.env.MODULES, "x.js"))("playwright-core");
-const screenshotsAfter = process.argv.includes("--screenshots") ? Number(process.argv[process.argv.indexOf("--screenshots") + 1] || 0) : null;
+const [flag, pictures, loadSeconds = "300"] = process.argv.slice(2);
+const wantsPictures = flag === "--screenshots";
+if (wantsPictures && !pictures) throw new Error("--screenshots needs a folder");
 const folder = mkdtempSync(path.join(tmpdir(), "pannier-browser-"));
 const children = [];
 const servers = [];
@@ -88,7 +90,7 @@ stale_while_revalidate = "10s"
 [[routes]]
 path = "/api/products/{id}"
 name = "products"
-entries_max = 30
+entries_max = 500
 [[routes]]
 path = "/api/users/{id}"
 name = "users"
@@ -165,7 +167,7 @@ async function main() {
     await worksByKeyboard(browser, left);
     await asksForTheToken(browser, guarded);
     await isReadableEverywhere(browser, left);
-    if (screenshotsAfter !== null) await takePictures(browser, left);
+    if (wantsPictures) await takePictures(browser, left);
   } finally {
     await browser.close();
   }
@@ -374,21 +376,23 @@ function contrast() {
 }
 
 async function takePictures(browser, at) {
-  console.log(`pictures after ${screenshotsAfter} s of load`);
-  await sleep(screenshotsAfter * 1000);
-  mkdirSync("docs/images", { recursive: true });
+  console.log(`pictures after ${loadSeconds} s of load`);
+  await sleep(Number(loadSeconds) * 1000);
+  mkdirSync(pictures, { recursive: true });
   const wanted = {
     light: ["Overview", "Endpoints", "Cache", "System", "Fleet"],
-    dark: ["Overview", "Cache"],
+    dark: ["Overview", "Endpoints", "Cache", "System", "Fleet"],
     phone: ["Overview", "Endpoints"],
     "phone-dark": ["Overview"],
   };
   for (const [look, options] of LOOKS) {
-    const page = await open(browser, at, options);
+    // As high as its content: the least that a page has.
+    const viewport = { ...(options.viewport ?? { width: 1280 }), height: 480 };
+    const page = await open(browser, at, { ...options, viewport });
     for (const name of wanted[look]) {
       await tab(page, name).click();
       await sleep(1500);
-      const file = `docs/images/${name.toLowerCase()}-${look}.png`;
+      const file = path.join(pictures, `${name.toLowerCase()}-${look}.png`);
       await page.screenshot({ path: file, fullPage: true, scale: "css" });
     }
     await page.context().close();

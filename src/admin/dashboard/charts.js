@@ -8,7 +8,7 @@ const RIGHT = 6;
 const TOP = 8;
 const BOTTOM = 22;
 /** Seconds that a chart shows at least. */
-const SPAN_MIN = 900;
+const SPAN_MIN = 300;
 
 /** A bound above `value` that is easy to halve: 1, 2, 3, 4, 6, 8 times a power of ten, or a power of two. */
 function roundUp(value, step, binary) {
@@ -82,7 +82,7 @@ class Chart {
       parts.push(label);
     }
     const room = (this.width - LEFT) / 70;
-    const steps = [300, 600, 900, 1800, 3600, 7200, 10800, 14400, 21600];
+    const steps = [60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 14400, 21600];
     const step = steps.find((one) => (this.to - this.from) / one <= room) || 21600;
     const zone = new Date().getTimezoneOffset() * 60;
     const first = Math.ceil((this.from - zone) / step) * step + zone;

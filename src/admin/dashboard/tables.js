@@ -95,5 +95,5 @@ function meter(share) {
   const width = Math.max(0, Math.min(100, share || 0));
   const bar = drawn("svg", { class: "meter", viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" },
     drawn("rect", { width: width.toFixed(1), height: 6, rx: 2 }));
-  return make("span", { "data-key": `meter ${width.toFixed(1)}` }, bar, text(percent(share)));
+  return make("span", { "data-key": `meter ${width.toFixed(1)}` }, bar, make("span", { class: "share" }, text(percent(share))));
 }
