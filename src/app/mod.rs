@@ -153,6 +153,7 @@ async fn serve(
     });
     tokio::spawn(sweep::run(Arc::clone(&shared)));
     tokio::spawn(history::run(Arc::clone(&shared.telemetry), fleet.clone()));
+    tokio::spawn(warm::keep_for_ever(Arc::clone(&shared)));
     #[cfg(feature = "otlp")]
     {
         let telemetry = Arc::clone(&shared.telemetry);
@@ -177,6 +178,7 @@ async fn serve(
             fleet.leave().await;
         }
         shared.invalidation.flushed().await;
+        warm::keep(&shared).await;
         shared.store.flushed().await;
     };
     if tokio::time::timeout(FLUSH_TIMEOUT, flushed).await.is_err() {

@@ -1,5 +1,8 @@
 //! Fetches at the start what `[[warm]]` names, so that clients find it stored.
 //!
+//! With `popular_max`, what is asked for most is kept in Redis every minute
+//! and at the end, and is fetched at the next start.
+//!
 //! The requests go through the proxy like those of a client: routes, keys and
 //! bounds are the same, and so are the figures. What cannot be fetched is
 //! said, counted and passed over.
@@ -7,7 +10,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use http::header::{HOST, USER_AGENT};
@@ -17,6 +20,7 @@ use http_body_util::BodyExt;
 use crate::config::{Upstream, WarmConfig};
 use crate::message::Body;
 use crate::proxy::{Peer, Proxy, Shared};
+use crate::telemetry::top_keys::PATH_BYTES_MAX;
 use crate::telemetry::warmth::Warmth;
 
 /// URLs of one file; further ones are not read.
@@ -26,6 +30,8 @@ const FILE_BYTES_MAX: u64 = 32 << 20;
 /// Lines of the log about progress, where there is enough to tell of.
 const TELLS: u64 = 10;
 const MANY: u64 = 100;
+/// Between two looks at what is asked for most.
+const KEEP_PAUSE: Duration = Duration::from_secs(60);
 
 /// One URL to fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +47,7 @@ pub(super) fn start(shared: &Arc<Shared>) {
     for config in &site.config.warm {
         let wanted = wanted(config, &site.config.upstream);
         shared.telemetry.warmth().plan(wanted.len() as u64);
-        let done = tokio::spawn(warm(Arc::clone(shared), wanted, config.concurrency_max));
+        let done = tokio::spawn(warm(Arc::clone(shared), wanted, config.clone()));
         if config.block {
             awaited.push((done, config.block_timeout));
         }
@@ -64,15 +70,36 @@ pub(super) fn start(shared: &Arc<Shared>) {
     });
 }
 
-async fn warm(shared: Arc<Shared>, wanted: Vec<Wanted>, concurrency_max: usize) {
+async fn warm(shared: Arc<Shared>, named: Vec<Wanted>, config: WarmConfig) {
     let started = Instant::now();
+    let warmth = shared.telemetry.warmth();
+    let at_once = config.concurrency_max;
+    // Redis may take its time: what has a name does not wait for it.
+    let (popular, ()) = futures_util::future::join(
+        popular(&shared, &config),
+        fetch_all(&shared, named.clone(), at_once),
+    )
+    .await;
+    let more: Vec<Wanted> = popular
+        .into_iter()
+        .filter(|popular| !named.contains(popular))
+        .collect();
+    warmth.plan(more.len() as u64);
+    fetch_all(&shared, more, at_once).await;
+    tell(warmth, started);
+}
+
+async fn fetch_all(shared: &Arc<Shared>, wanted: Vec<Wanted>, at_once: usize) {
     let total = wanted.len() as u64;
-    let (proxy, telemetry) = (Proxy::new(Arc::clone(&shared), 0), &shared.telemetry);
+    if total == 0 {
+        return;
+    }
+    let (proxy, telemetry) = (Proxy::new(Arc::clone(shared), 0), &shared.telemetry);
     tracing::info!(urls = total, "warming");
     let mut done = 0;
     let mut fetched = futures_util::stream::iter(wanted)
         .map(|wanted| fetch(proxy.clone(), wanted))
-        .buffer_unordered(concurrency_max);
+        .buffer_unordered(at_once);
     while let Some(is_success) = fetched.next().await {
         telemetry.warmth().count(is_success);
         done += 1;
@@ -83,7 +110,52 @@ async fn warm(shared: Arc<Shared>, wanted: Vec<Wanted>, concurrency_max: usize) 
             return;
         }
     }
-    tell(telemetry.warmth(), started);
+}
+
+/// What was asked for most in the last run.
+async fn popular(shared: &Shared, config: &WarmConfig) -> Vec<Wanted> {
+    let Some(redis) = shared
+        .store
+        .redis
+        .as_ref()
+        .filter(|_| config.popular_max > 0)
+    else {
+        return Vec::new();
+    };
+    let paths = redis.popular().kept().await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "what was asked for most is not known");
+        Vec::new()
+    });
+    let host = host(config, &shared.site().config.upstream);
+    let wanted = paths.iter().filter_map(|path| parse(path, &host));
+    wanted.take(config.popular_max).collect()
+}
+
+/// Keeps what is asked for most, for ever.
+pub(super) async fn keep_for_ever(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(KEEP_PAUSE).await;
+        keep(&shared).await;
+    }
+}
+
+/// Keeps what is asked for most, where that is wanted. Where nothing was yet,
+/// what was kept before stays.
+pub(super) async fn keep(shared: &Shared) {
+    let site = shared.site();
+    let warm = site.config.warm.iter();
+    let most = warm.map(|warm| warm.popular_max).max().unwrap_or(0);
+    let top = shared.telemetry.top_keys().by_hits(most);
+    // One that was cut is not the path that was asked for.
+    let whole = top.iter().filter(|key| key.path.len() < PATH_BYTES_MAX);
+    let mut paths: Vec<&str> = whole.map(|key| &*key.path).collect();
+    paths.dedup();
+    let Some(redis) = shared.store.redis.as_ref().filter(|_| !paths.is_empty()) else {
+        return;
+    };
+    if let Err(error) = redis.popular().keep(paths.into_iter()).await {
+        tracing::debug!(%error, "what is asked for most was not kept");
+    }
 }
 
 fn tell(warmth: &Warmth, started: Instant) {
@@ -130,14 +202,7 @@ async fn fetch(proxy: Proxy, wanted: Wanted) -> bool {
 
 /// All that one table names, in its order; what cannot be read is said.
 fn wanted(config: &WarmConfig, upstream: &Upstream) -> Vec<Wanted> {
-    let host = if config.host.is_empty() {
-        match upstream {
-            Upstream::Http { authority } | Upstream::Https { authority } => authority.to_string(),
-            Upstream::Unix { .. } => "localhost".to_owned(),
-        }
-    } else {
-        config.host.clone()
-    };
+    let host = host(config, upstream);
     let mut all: Vec<Wanted> = config
         .paths
         .iter()
@@ -152,6 +217,15 @@ fn wanted(config: &WarmConfig, upstream: &Upstream) -> Vec<Wanted> {
         }
     }
     all
+}
+
+/// The host of what names none.
+fn host(config: &WarmConfig, upstream: &Upstream) -> String {
+    match upstream {
+        _ if !config.host.is_empty() => config.host.clone(),
+        Upstream::Http { authority } | Upstream::Https { authority } => authority.to_string(),
+        Upstream::Unix { .. } => "localhost".to_owned(),
+    }
 }
 
 fn read(file: &Path) -> std::io::Result<String> {

@@ -381,6 +381,8 @@ pub struct WarmConfig {
     pub paths: Vec<String>,
     /// `file`: of paths or URLs, one a line.
     pub file: Option<PathBuf>,
+    /// `popular_max` (`0`): so many of the paths most asked for in the last run.
+    pub popular_max: usize,
     /// `host`: what clients will name; empty: that of the upstream.
     pub host: String,
     /// `concurrency_max`: fetches under way at once (`4`).

@@ -71,13 +71,14 @@ pub(super) fn config(mut root: Table<'_>, upstream_if_missing: Upstream) -> Conf
     ));
     let log = watch::log(root.table("log", "What is logged besides the program's own events."));
     let (routes, invalidations) = routes::read(&mut root);
+    let is_shared = redis.is_some();
     let warm = root
         .tables(
             "warm",
             "What is fetched at the start, so that clients find it stored.",
         )
         .into_iter()
-        .filter_map(watch::warm)
+        .filter_map(|table| watch::warm(table, is_shared))
         .collect();
 
     checks::listeners(&root, &listen, admin.as_ref());

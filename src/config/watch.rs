@@ -9,6 +9,8 @@ use super::options::{count, seconds};
 use super::reader::Table;
 use super::{AccessFormat, HealthConfig, LogConfig, WarmConfig};
 
+/// The paths of which it is counted how often they are asked for.
+const POPULAR_MAX: u64 = 128;
 /// The longest a start may be held up.
 const BLOCK_MAX: Duration = Duration::from_secs(3_600);
 
@@ -85,7 +87,8 @@ fn parse_collector(text: &str) -> Result<http::Uri, Wrong> {
     })
 }
 
-pub(super) fn warm(mut table: Table<'_>) -> Option<WarmConfig> {
+/// `is_shared`: there is a Redis.
+pub(super) fn warm(mut table: Table<'_>, is_shared: bool) -> Option<WarmConfig> {
     let paths = table.option(
         "paths",
         Vec::new(),
@@ -110,6 +113,12 @@ pub(super) fn warm(mut table: Table<'_>) -> Option<WarmConfig> {
         },
         "A file of such paths or of whole URLs, one a line; empty lines and those that begin with # are passed over.",
     );
+    let popular_max = count(table.option(
+        "popular_max",
+        0,
+        Whole { min: 0, max: POPULAR_MAX },
+        "So many of the paths that were most asked for in the last run, which Redis remembers, without their queries.",
+    ));
     let host = table.option(
         "host",
         String::new(),
@@ -148,10 +157,17 @@ pub(super) fn warm(mut table: Table<'_>) -> Option<WarmConfig> {
         },
         "It waits no longer; warming goes on.",
     );
-    if table.is_empty("paths") && !table.has("file") {
+    if popular_max > 0 && !is_shared {
+        table.problem(
+            "popular_max",
+            "`popular_max` needs a Redis to remember what was asked for",
+            Some("add a table `[redis]`, or take the key out".to_owned()),
+        );
+    }
+    if paths.is_empty() && file.is_none() && popular_max == 0 {
         table.problem(
             "paths",
-            "`warm` has neither `paths` nor `file`",
+            "`warm` has neither `paths` nor `file` nor `popular_max`",
             Some("add `paths = [\"/\"]`, or take the table out".to_owned()),
         );
     }
@@ -159,6 +175,7 @@ pub(super) fn warm(mut table: Table<'_>) -> Option<WarmConfig> {
     Some(WarmConfig {
         paths,
         file,
+        popular_max,
         host,
         concurrency_max,
         block,

@@ -10,6 +10,7 @@ use crate::semantics::stored::StoredResponse;
 pub mod hold;
 mod keys;
 pub mod memory;
+pub mod popular;
 mod queue;
 pub mod record;
 pub mod redis;

@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 
 use super::hold::{Asked, Hold};
 use super::keys::Keys;
+use super::popular::Popular;
 use super::queue::{Queue, Write};
 use super::record::{self, DecodeError, Record};
 use super::sweep::sweep;
@@ -59,6 +60,7 @@ pub struct RedisStore {
     body_bytes_max: u64,
     keys: Keys,
     queue: Arc<Queue>,
+    popular: Popular,
     stores: Arc<Link>,
     is_collapsing: bool,
     sweep_wanted: Arc<Notify>,
@@ -118,6 +120,7 @@ impl RedisStore {
                     keys.clone(),
                 )),
             ],
+            popular: Popular::of(&config.namespace, Arc::clone(&stores)),
             stores,
             is_collapsing: config.collapse,
             keys,
@@ -188,6 +191,12 @@ impl RedisStore {
         let ttl = ttl.min(TTL_MAX);
         self.queue
             .push(Write::new(key, response, ttl, Instant::now()));
+    }
+
+    /// What was asked for most.
+    #[must_use]
+    pub fn popular(&self) -> &Popular {
+        &self.popular
     }
 
     /// Whether instances leave the fetch of a cold key to one of them.

@@ -23,7 +23,7 @@ use crate::clock::Timestamp;
 /// Keys kept, by hits and by bytes each.
 pub const KEYS_MAX: usize = 128;
 /// Longer paths are cut.
-const PATH_BYTES_MAX: usize = 256;
+pub const PATH_BYTES_MAX: usize = 256;
 /// Hits looked at in one second; above it fewer are looked at.
 const SAMPLES_PER_SECOND: u32 = 1_000;
 /// At least one hit in so many is looked at (as a power of two).
