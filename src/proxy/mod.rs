@@ -82,6 +82,11 @@ impl Proxy {
         Self { shared, thread }
     }
 
+    /// Counts a connection of a client that ended in an error.
+    pub fn connection_failed(&self) {
+        self.shared.telemetry.connections_failed().increment();
+    }
+
     /// Answers a plain request at once, where a fresh response is in memory:
     /// writes it to `outgoing`. It came from `peer`; its head had been read at
     /// `received`.

@@ -82,6 +82,7 @@ pub(super) async fn serve<I, S, E>(
         limits: Arc::clone(&limits),
         exchange: Arc::clone(&exchange),
     });
+    let counting = service.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         Arc::clone(&stack).answer(service.clone(), request)
     });
@@ -103,13 +104,13 @@ pub(super) async fn serve<I, S, E>(
             let mut connection = pin!(connection);
             let deadline = tokio::select! {
                 biased;
-                ended = connection.as_mut() => return log(ended),
+                ended = connection.as_mut() => return log(ended, &counting),
                 deadline = drain.begun_beside() => deadline,
             };
             exchange.end();
             connection.as_mut().graceful_shutdown();
             if let Ok(ended) = timeout_at(deadline, connection).await {
-                log(ended);
+                log(ended, &counting);
             }
         }
         Ok(Some(Protocol::Http2)) => {
@@ -129,7 +130,7 @@ pub(super) async fn serve<I, S, E>(
             let mut connection = pin!(builder.serve_connection(TokioIo::new(guard), service));
             let deadline = tokio::select! {
                 biased;
-                ended = connection.as_mut() => return log(ended),
+                ended = connection.as_mut() => return log(ended, &counting),
                 deadline = drain.begun_beside() => deadline,
                 () = quiet(&exchange, &limits) => Instant::now() + limits.head_timeout,
             };
@@ -137,7 +138,7 @@ pub(super) async fn serve<I, S, E>(
             let cut = cut(&drain, deadline);
             tokio::select! {
                 biased;
-                ended = connection => log(ended),
+                ended = connection => log(ended, &counting),
                 () = cut => {}
             }
         }
@@ -175,10 +176,11 @@ async fn quiet(exchange: &Exchange, limits: &Limits) {
     }
 }
 
-/// A connection that ends in an error is a client's affair; it is for whoever
-/// looks closely.
-fn log(ended: hyper::Result<()>) {
+/// A connection that ends in an error is a client's affair; it is counted, and
+/// the log is for whoever looks closely.
+fn log(ended: hyper::Result<()>, service: &impl Direct) {
     if let Err(error) = ended {
+        service.connection_failed();
         tracing::debug!(%error, "connection ended early");
     }
 }

@@ -23,6 +23,9 @@ pub trait Direct {
         received: Instant,
         outgoing: &mut Outgoing,
     ) -> bool;
+
+    /// A connection ended in an error: to be counted.
+    fn connection_failed(&self);
 }
 
 impl Direct for Proxy {
@@ -34,6 +37,10 @@ impl Direct for Proxy {
         outgoing: &mut Outgoing,
     ) -> bool {
         Self::answer_directly(self, plain, peer, received, outgoing)
+    }
+
+    fn connection_failed(&self) {
+        Self::connection_failed(self);
     }
 }
 

@@ -203,6 +203,11 @@ pub(super) const ACCESS_DROPPED: Family = counter(
     "Lines of the access log dropped because too many waited.",
     &[],
 );
+pub(super) const CONNECTIONS_FAILED: Family = counter(
+    "pannier_connections_failed_total",
+    "Connections of clients that ended in an error.",
+    &[],
+);
 pub(super) const SPANS: Family = counter(
     "pannier_spans_total",
     "Spans of requests, by what became of them; only where they are exported.",
@@ -241,11 +246,12 @@ pub(super) const PROCESS_THREADS: Family = gauge(
     &[],
 );
 
-pub(super) const FAMILIES: [&Family; 40] = [
+pub(super) const FAMILIES: [&Family; 41] = [
     &REQUESTS,
     &REQUEST_DURATION,
     &UPSTREAM_DURATION,
     &BODY_BYTES,
+    &CONNECTIONS_FAILED,
     &INFLIGHT,
     &WAITING,
     &REFUSED,

@@ -49,7 +49,7 @@ pub mod upstream;
 pub mod warmth;
 
 use self::access::AccessLog;
-use self::counters::RedisCounters;
+use self::counters::{Counter, RedisCounters};
 use self::endpoints::{Endpoints, Sample};
 use self::history::History;
 use self::labels::MethodLabel;
@@ -75,6 +75,7 @@ pub struct Telemetry {
     redis_baseline: parking_lot::Mutex<RedisCounts>,
     requests: Arc<Gate>,
     rate: Rate,
+    connections_failed: Counter,
     upstream: Arc<UpstreamCounters>,
     top_keys: TopKeys,
     history: parking_lot::Mutex<History>,
@@ -129,6 +130,7 @@ impl Telemetry {
             redis_baseline: parking_lot::Mutex::default(),
             requests: Arc::default(),
             rate: Rate::default(),
+            connections_failed: Counter::default(),
             upstream: Arc::default(),
             top_keys: TopKeys::default(),
             access: AccessLog::default(),
@@ -263,6 +265,12 @@ impl Telemetry {
     #[must_use]
     pub fn access(&self) -> &AccessLog {
         &self.access
+    }
+
+    /// Connections of clients that ended in an error.
+    #[must_use]
+    pub fn connections_failed(&self) -> &Counter {
+        &self.connections_failed
     }
 
     /// The spans of requests.

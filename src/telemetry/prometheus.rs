@@ -104,6 +104,8 @@ impl Collector for TelemetryCollector {
         let routes = self.telemetry.routes();
         requests(&mut page, &routes, self.telemetry.unrouted());
         page.value(&families::BODY_BYTES, self.telemetry.totals().bytes);
+        let failed = self.telemetry.connections_failed().get();
+        page.value(&families::CONNECTIONS_FAILED, failed);
         queues(&mut page, &self.telemetry);
         caches(&mut page, &routes);
         upstream(&mut page, self.telemetry.upstream());

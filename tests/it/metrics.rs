@@ -191,3 +191,33 @@ async fn unknown_paths_cannot_make_endless_labels() {
         .and_then(|all| all.iter().find(others).cloned());
     assert!(other.is_some(), "the rest count as `other`");
 }
+
+#[tokio::test]
+async fn streams_reset_too_rapidly_are_counted_and_do_not_fill_the_log() {
+    let origin = origin::new().otherwise(ok("x")).run().await;
+    let proxy = proxy::new(&origin).run().await;
+    let frame = |kind: u8, flags: u8, stream: u32, payload: &[u8]| {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        let mut frame = length[1..].to_vec();
+        frame.extend([kind, flags]);
+        frame.extend(stream.to_be_bytes());
+        frame.extend(payload);
+        frame
+    };
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(4, 0, 0, b""));
+    for stream in (1..400).step_by(2) {
+        // GET http://x/, and at once CANCEL.
+        bytes.extend(frame(1, 5, stream, b"\x82\x86\x84\x41\x01x"));
+        bytes.extend(frame(3, 0, stream, &[0, 0, 0, 8]));
+    }
+    let mut connection = proxy.connect().await;
+    connection.send(&bytes).await;
+    eventually("the connection to end", async || {
+        let failed = proxy.metric("pannier_connections_failed_total").await;
+        (failed >= 1.0).then_some(())
+    })
+    .await;
+    assert!(!proxy.log().contains("WARN"), "{}", proxy.log());
+    proxy.get("/").await.status(200);
+}

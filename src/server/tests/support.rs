@@ -280,6 +280,8 @@ impl<T> Direct for tower::util::ServiceFn<T> {
         }
         is_direct
     }
+
+    fn connection_failed(&self) {}
 }
 
 /// The service for connections without sockets.
