@@ -30,6 +30,9 @@ use crate::telemetry::counters::RedisCounters;
 pub mod acks;
 pub mod bans;
 pub mod follow;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod here;
 pub mod log;
 mod replay;

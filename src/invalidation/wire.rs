@@ -188,7 +188,7 @@ pub struct Ack {
 }
 
 impl Ack {
-    fn write(&self) -> String {
+    pub(super) fn write(&self) -> String {
         let Self {
             applied,
             look,
@@ -201,7 +201,7 @@ impl Ack {
         )
     }
 
-    fn read(text: &str) -> Option<Self> {
+    pub(super) fn read(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let incarnation = u128::from_str_radix(words.next()?, 16).ok()?;
         Some(Self {

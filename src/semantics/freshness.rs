@@ -137,7 +137,8 @@ pub fn explicit_lifetime(
         return Some(Duration::ZERO);
     }
     let expires = http_date(first.as_bytes(), response_time);
-    Some(expires.map_or(Duration::ZERO, |expires| expires.since(date)))
+    let lifetime = expires.map_or(Duration::ZERO, |expires| expires.since(date));
+    Some(lifetime.min(Duration::from_secs(SECONDS_MAX)))
 }
 
 /// The `Date` of a response, where it is there once and can be read.
@@ -255,6 +256,19 @@ mod tests {
         assert_eq!(
             (silent.lifetime, silent.source),
             (Duration::from_secs(60), LifetimeSource::Route)
+        );
+    }
+
+    #[test]
+    fn no_lifetime_exceeds_the_standards_bound_rfc9111_1_2_2() {
+        let bound = Duration::from_secs(SECONDS_MAX);
+        let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+        let expires = ("expires", "Fri, 31 Dec 9999 23:59:59 GMT");
+        let of = |lines: &[_]| freshness(lines, &Policy::default()).lifetime;
+        assert_eq!(of(&[date, expires]), bound);
+        assert_eq!(
+            of(&[("cache-control", "max-age=99999999999999999999")]),
+            bound
         );
     }
 

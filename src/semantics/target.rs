@@ -7,7 +7,7 @@
 //! is safe where one too few is not.
 //!
 //! A path that applications read in different ways (`//`, dot segments,
-//! encoded slashes, `;`, control bytes) is **ambiguous**: it is never stored,
+//! encoded slashes, broken escapes, `;`, control bytes) is **ambiguous**: it is never stored,
 //! and a write to it invalidates every reading of it.
 
 use std::borrow::Cow;
@@ -47,6 +47,7 @@ impl<'a> RequestTarget<'a> {
             || plain
                 .chars()
                 .any(|character| matches!(character, ';' | '\\') || character.is_control())
+            || has_broken_escape(path)
             || !path.starts_with('/');
         Self {
             key_path: Cow::Owned(normalise_escapes(path)),
@@ -92,6 +93,17 @@ fn has_odd_segment(path: &str) -> bool {
     segments.contains("//")
         || segments.starts_with('/')
         || (segments.contains('.') && segments.split('/').any(|s| matches!(s, "." | "..")))
+}
+
+/// A `%` that begins no escape becomes one where what follows is decoded:
+/// `%2%41` would be the `%2A` that another path has.
+fn has_broken_escape(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    memchr::memchr_iter(b'%', bytes).any(|at| {
+        let rest = &bytes[at..];
+        let may_become_one = |byte: &u8| *byte == b'%' || byte.is_ascii_hexdigit();
+        escape_at(rest).is_none() && rest.get(1).is_some_and(may_become_one)
+    })
 }
 
 /// RFC 3986 §6.2.2: escapes of unreserved bytes decoded, others in upper case.
@@ -168,6 +180,8 @@ mod tests {
             "/a%5cb",
             "/..",
             "/a/%2e%2e/b",
+            "/a%2%41b",
+            "/%%411",
             "*",
         ] {
             assert!(target(path).is_ambiguous, "{path}");

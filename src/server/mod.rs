@@ -27,6 +27,9 @@ mod wire;
 pub use direct::Direct;
 pub use listener::{Sockets, bind, serve};
 pub use respond::{Problem, Rejection};
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use wire::fuzzing;
 
 #[cfg(test)]
 mod tests;

@@ -215,17 +215,20 @@ impl Scan {
         while let Some(distance) = memchr::memchr(b'\n', &bytes[self.scanned..]) {
             let lf = self.scanned + distance;
             let is_crlf = lf > 0 && bytes[lf - 1] == b'\r';
+            // The bounds first, which may have been passed before the line's
+            // end came: what is said does not depend on when bytes arrive.
+            if self.line == 0 {
+                let end = if is_crlf { lf - 1 } else { lf };
+                check_target_length(&bytes[..end], bounds.target_bytes_max)?;
+            }
+            check_head_length(lf + 1, bounds.head_bytes_max)?;
             if !is_crlf {
                 return Err(Problem::bad_request("A line does not end in CRLF."));
-            }
-            if self.line == 0 {
-                check_target_length(&bytes[..lf - 1], bounds.target_bytes_max)?;
             }
             let is_empty_line = lf - self.line == 1;
             self.scanned = lf + 1;
             self.line = lf + 1;
             if is_empty_line {
-                check_head_length(lf + 1, bounds.head_bytes_max)?;
                 return Ok(Look::Complete(lf + 1));
             }
         }
@@ -309,6 +312,17 @@ mod tests {
             Framer::new(BOUNDS).step(longest.as_bytes()),
             Step::Pass(longest.len())
         );
+    }
+
+    #[test]
+    fn a_bound_says_the_same_before_and_after_the_end_of_a_line() {
+        for (line, status) in [
+            (format!("GET /{}\n", "x".repeat(70)), 414),
+            (format!("GET / HTTP/1.1\r\nX: {}\n", "x".repeat(300)), 431),
+        ] {
+            assert_eq!(refused(line.as_bytes()), status);
+            assert_eq!(refused(line.trim_end().as_bytes()), status);
+        }
     }
 
     #[test]

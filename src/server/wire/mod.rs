@@ -18,6 +18,8 @@ mod deadlines;
 mod exchange;
 mod feed;
 mod framer;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod guard;
 mod head;
 mod interim;
