@@ -51,7 +51,15 @@ impl Kind for Durations {
     }
 
     fn read(&self, given: &Given<'_>) -> Option<Duration> {
-        let text = quantity(given, &self.expects(), "s")?;
+        let is_taken = |text: &str| {
+            parse_duration(text).is_ok_and(|duration| (self.min..=self.max).contains(&duration))
+        };
+        let text = quantity(
+            given,
+            &self.expects(),
+            &["s", "ms", "m", "h", "d"],
+            is_taken,
+        )?;
         match parse_duration(&text) {
             Ok(duration) if (self.min..=self.max).contains(&duration) => Some(duration),
             Ok(_) => given.problem(&format!("expected {}", self.expects()), None),
@@ -85,7 +93,10 @@ impl Kind for Sizes {
     }
 
     fn read(&self, given: &Given<'_>) -> Option<u64> {
-        let text = quantity(given, &self.expects(), "B")?;
+        let is_taken =
+            |text: &str| parse_size(text).is_ok_and(|size| (self.min..=self.max).contains(&size));
+        let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+        let text = quantity(given, &self.expects(), &units, is_taken)?;
         match parse_size(&text) {
             Ok(size) if (self.min..=self.max).contains(&size) => Some(size),
             Ok(_) => given.problem(&format!("expected {}", self.expects()), None),
@@ -102,8 +113,14 @@ impl Kind for Sizes {
 }
 
 /// The text of a quantity. A bare `0` needs no unit; any other bare number
-/// could mean anything.
-fn quantity(given: &Given<'_>, expects: &str, unit: &str) -> Option<String> {
+/// could mean anything: the hint has the first of the `units` with which it
+/// would be taken.
+fn quantity(
+    given: &Given<'_>,
+    expects: &str,
+    units: &[&str],
+    is_taken: impl Fn(&str) -> bool,
+) -> Option<String> {
     let DeValue::Integer(integer) = given.value else {
         return given.text(expects);
     };
@@ -111,9 +128,14 @@ fn quantity(given: &Given<'_>, expects: &str, unit: &str) -> Option<String> {
     if digits == "0" {
         return Some("0".to_owned());
     }
+    let hint = units
+        .iter()
+        .map(|unit| format!("{digits}{unit}"))
+        .find(|text| is_taken(text))
+        .map(|text| format!("write for example `\"{text}\"`"));
     given.problem(
         &format!("expected {expects}, found a number without a unit"),
-        Some(format!("write for example `\"{digits}{unit}\"`")),
+        hint,
     )
 }
 

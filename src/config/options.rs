@@ -183,7 +183,7 @@ fn limits(mut table: Table<'_>) -> Limits {
             "head_bytes_max",
             32 * KIB,
             Sizes { min: 8 * KIB, max: MIB },
-            "Request line and fields together; past it 431.",
+            "Request line and fields together; past it 431, as for more than 100 fields.",
         )),
         target_bytes_max: count(table.option(
             "target_bytes_max",

@@ -262,7 +262,9 @@ impl From<OriginErrorKind> for Problem {
             OriginErrorKind::Reset => {
                 Self::bad_gateway("The origin broke off before it had answered.")
             }
-            OriginErrorKind::Protocol => Self::bad_gateway("The origin's answer is not valid."),
+            OriginErrorKind::Protocol => {
+                Self::bad_gateway("The origin's answer is not valid, or has more than 100 fields.")
+            }
             OriginErrorKind::Overloaded => Self::overloaded(OVERLOAD_RETRY_AFTER),
             OriginErrorKind::RequestBody => {
                 Self::bad_request("The request body broke off.").closing()

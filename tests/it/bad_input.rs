@@ -282,3 +282,19 @@ async fn a_flood_of_urls_stays_within_the_bound_of_the_store() {
     assert!((1..=256 * 1024).contains(&bytes), "{bytes} bytes");
     assert!(proxy.route_figure("all", "evictions").await > 100);
 }
+
+#[tokio::test]
+async fn a_message_of_more_than_a_hundred_fields_is_refused_and_says_so() {
+    let many: String = (0..101).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let head = format!("HTTP/1.1 200 OK\r\n{many}content-length: 0\r\n\r\n");
+    let origin = origin::new().get("/x", raw_reply(head)).run().await;
+    let proxy = proxy::new(&origin).run().await;
+
+    let answer = proxy.get("/x").await;
+    answer.is_problem(502);
+    assert!(answer.text().contains("100 fields"), "{}", answer.text());
+    let asked = format!("GET /x HTTP/1.1\r\nHost: a\r\n{many}\r\n");
+    let answer = proxy.raw(asked).await;
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    assert!(answer.contains("100 fields"), "{answer}");
+}

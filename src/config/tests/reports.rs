@@ -5,6 +5,22 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
+fn the_hint_of_a_bare_number_is_a_quantity_that_would_be_taken() {
+    for (line, hint) in [
+        ("[memory]\nbytes_max = 256", "`\"256KiB\"`"),
+        ("[memory]\nbytes_max = 268435456", "`\"268435456B\"`"),
+        ("[origin]\nconnect_timeout = 5", "`\"5s\"`"),
+        ("[origin]\nconnect_timeout = 250000", "`\"250000ms\"`"),
+    ] {
+        let text = format!("upstream = \"http://a\"\n{line}\n");
+        let problems = read(&text).expect_err("a unit is missing").to_string();
+        assert!(problems.contains(hint), "{problems}");
+        let repaired = text.replace(line.rsplit(' ').next().unwrap(), &hint.replace('`', ""));
+        assert!(read(&repaired).is_ok(), "{repaired}");
+    }
+}
+
+#[test]
 fn every_problem_is_reported_at_once_where_it_stands() {
     let text = r#"listn = ":8080"
 threads = "many"
