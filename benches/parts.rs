@@ -249,7 +249,9 @@ fn a_plain_hit(bencher: Bencher<'_, '_>) {
         .store
         .memory
         .route(&route.name, route.entries_max, counters);
-    shared.store.put(&cache, key, Arc::new(stored(&target)));
+    shared
+        .store
+        .put(&cache, key, Arc::new(stored(&target)), Duration::ZERO);
     let proxy = Proxy::new(Arc::clone(&shared), 0);
     let peer = Peer {
         address: ([127, 0, 0, 1], 1).into(),

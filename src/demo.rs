@@ -158,7 +158,7 @@ fn time(method: &Method) -> Answer {
     if !matches!(*method, Method::GET | Method::HEAD) {
         return not_allowed("GET, HEAD");
     }
-    let now = httpdate::fmt_http_date(Clock::System.now().to_system_time());
+    let now = httpdate::fmt_http_date(Clock::System.wall().to_system_time());
     let mut answer = json(StatusCode::OK, &json!({ "time": now }));
     let never = HeaderValue::from_static("no-store");
     answer.headers_mut().insert(CACHE_CONTROL, never);

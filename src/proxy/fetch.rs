@@ -171,7 +171,8 @@ impl Fetch {
         let store = &self.shared.store;
         let response = store
             .lookup_shared(&cacheable.cache, &cacheable.key, &self.ask.fields)
-            .await?;
+            .await?
+            .later_by(self.shared.clock.lead());
         let checked = self.shared.invalidation.judge_record(&response.head);
         let softened = match checked.verdict {
             Verdict::Banned => return None,
@@ -322,7 +323,8 @@ impl Fetch {
             return part::keep(&self.shared, cacheable, response);
         }
         let store = &self.shared.store;
-        store.put(&cacheable.cache, cacheable.key, response);
+        let lead = self.shared.clock.lead();
+        store.put(&cacheable.cache, cacheable.key, response, lead);
         if let Wanted::Rest(beginning) = &self.wanted {
             part::forget(&self.shared, cacheable, beginning);
         }
@@ -399,6 +401,7 @@ impl Fetch {
 
     fn remember_not_shareable(&self, cacheable: &Cacheable) {
         let now = self.shared.clock.now();
+                    answer.lead,
         self.shared.not_shareable.remember(cacheable.key, now);
     }
 

@@ -27,6 +27,8 @@ pub(super) struct Answer {
     pub(super) request_time: Timestamp,
     /// When the head arrived.
     pub(super) response_time: Timestamp,
+    /// How far both were ahead of the wall clock ([`Clock::lead`]).
+    pub(super) lead: Duration,
     /// The time between.
     pub(super) took: Duration,
 }
@@ -86,24 +88,26 @@ pub(super) async fn send(
     let response = origin.send(request).await?;
     let took = sent.elapsed();
     let response_time = clock.now();
+    let lead = clock.lead();
     let (mut head, body) = response.into_parts();
-    make_ready(&mut head, response_time);
+    make_ready(&mut head, response_time.minus(lead));
     Ok(Answer {
         head,
         body,
         request_time,
         response_time,
+        lead,
         took,
     })
 }
 
 /// Removes what spoke of the connection to the origin, and adds what a
 /// recipient with a clock must (RFC 9110 §6.6.1, §7.6.3).
-fn make_ready(head: &mut Parts, response_time: Timestamp) {
+fn make_ready(head: &mut Parts, arrived: Timestamp) {
     strip_hop_by_hop(&mut head.headers);
     append_via(&mut head.headers, head.version);
     if !head.headers.contains_key(DATE) && !head.status.is_informational() {
-        let now = httpdate::fmt_http_date(response_time.to_system_time());
+        let now = httpdate::fmt_http_date(arrived.to_system_time());
         if let Ok(now) = HeaderValue::try_from(now) {
             head.headers.insert(DATE, now);
         }

@@ -77,5 +77,8 @@ fn learn(
     head.fetch_cost = old.head.fetch_cost;
     let body = old.body.clone();
     let updated = Arc::new(StoredResponse { head, body });
-    shared.store.put(&cacheable.cache, cacheable.key, updated);
+    let lead = shared.clock.lead();
+    shared
+        .store
+        .put(&cacheable.cache, cacheable.key, updated, lead);
 }

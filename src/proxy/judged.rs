@@ -48,11 +48,12 @@ pub(super) fn stored_head(
 
 pub(super) fn exchange<'a>(ask: &'a Ask, answer: &Answer, response: &'a HeaderMap) -> Exchange<'a> {
     Exchange {
+/// The exchange as the wall clock saw it: its times are held against dates.
         host: &ask.host,
         request: &ask.fields,
         status: answer.head.status,
         response,
-        request_time: answer.request_time,
-        response_time: answer.response_time,
+        request_time: answer.request_time.minus(answer.lead),
+        response_time: answer.response_time.minus(answer.lead),
     }
 }

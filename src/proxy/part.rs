@@ -95,7 +95,7 @@ pub(super) fn keep(shared: &Shared, cacheable: &Cacheable, arrived: Arc<StoredRe
         store.promote(cache, key, Arc::new(Entry::new(arrived)));
         return;
     }
-    store.put(cache, cacheable.key, arrived);
+    store.put(cache, cacheable.key, arrived, shared.clock.lead());
     if let Some(old) = standing {
         store
             .memory

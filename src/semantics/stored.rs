@@ -100,6 +100,36 @@ pub struct StoredResponse {
     pub body: Bytes,
 }
 
+impl StoredResponse {
+    /// The same on a clock that is behind by so much: for other instances,
+    /// which know nothing of this one's [lead](crate::clock::Clock::lead).
+    #[must_use]
+    pub fn earlier_by(self: &Arc<Self>, lead: Duration) -> Arc<Self> {
+        self.on_another_clock(lead, |time| time.minus(lead))
+    }
+
+    /// The same on a clock that is ahead by so much: for this instance.
+    #[must_use]
+    pub fn later_by(self: &Arc<Self>, lead: Duration) -> Arc<Self> {
+        self.on_another_clock(lead, |time| time.plus(lead))
+    }
+
+    fn on_another_clock(
+        self: &Arc<Self>,
+        lead: Duration,
+        read: impl Fn(Timestamp) -> Timestamp,
+    ) -> Arc<Self> {
+        if lead.is_zero() {
+            return Arc::clone(self);
+        }
+        let mut head = self.head.clone();
+        head.request_time = read(head.request_time);
+        head.response_time = read(head.response_time);
+        let body = self.body.clone();
+        Arc::new(Self { head, body })
+    }
+}
+
 impl StoredHead {
     /// Current age (RFC 9111 §4.2.3).
     #[must_use]
@@ -177,5 +207,25 @@ pub(crate) mod tests_support {
             head,
             body: Bytes::from(vec![b'x'; body_bytes]),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_read_an_age_that_does_not_depend_on_our_lead() {
+        let ours = Arc::new(tests_support::response("/a", 1));
+        let lead = Duration::from_millis(400);
+        let told = ours.earlier_by(lead);
+        let at = |millis| Timestamp::from_unix_millis(millis);
+        assert_eq!(
+            told.head.current_age(at(1_600)),
+            ours.head.current_age(at(2_000))
+        );
+        let back = told.later_by(lead);
+        assert_eq!(back.head.response_time, ours.head.response_time);
+        assert!(Arc::ptr_eq(&ours, &ours.later_by(Duration::ZERO)));
     }
 }

@@ -1,6 +1,7 @@
 //! Where responses are stored: in this process and in Redis.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderMap;
 
@@ -33,16 +34,18 @@ pub struct Store {
 
 impl Store {
     /// Stores a response everywhere. What is too large for memory is still
-    /// given back, to answer with.
+    /// given back, to answer with. `lead`: how far its times are ahead of the
+    /// wall clock, by which records are dated.
     pub fn put(
         &self,
         cache: &Arc<RouteCache>,
         key: CacheKey,
         response: Arc<StoredResponse>,
+        lead: Duration,
     ) -> Arc<Entry> {
         if let Some(redis) = &self.redis {
             let kept_for = response.head.kept_for();
-            redis.store(key, Arc::clone(&response), kept_for);
+            redis.store(key, response.earlier_by(lead), kept_for);
         }
         let entry = Arc::new(Entry::new(response));
         self.promote(cache, key, Arc::clone(&entry));
