@@ -28,7 +28,9 @@ use crate::message::directives::RequestDirectives;
 use crate::message::tee::tee;
 use crate::origin::error::OriginError;
 use crate::semantics::reuse::{self, Circumstances, Reuse};
-use crate::semantics::storability::{Exchange, Refusal, Storability, judge};
+use crate::semantics::storability::{
+    Exchange, Refusal, Storability, Storable, judge, judge_failure,
+};
 use crate::semantics::stored::{Position, StoredResponse};
 use crate::semantics::update::{freshened, is_of_another};
 use crate::semantics::validation::strip_conditions;
@@ -211,7 +213,20 @@ impl Fetch {
         }
         let exchange = exchange(&self.ask, &answer, &answer.head.headers);
         let refusal = match judge(&exchange, &cacheable.route.policy, &cacheable.route.key) {
-            Storability::Refuse(refusal) => refusal,
+            Storability::Refuse(refusal) => match self.share_failure(&exchange, cacheable, &answer)
+            {
+                Some((storable, share)) => {
+                    let answer = Fillable {
+                        answer,
+                        storable,
+                        share,
+                        beginning: None,
+                        refusal: Some(refusal),
+                    };
+                    return self.fill(cacheable, client, answer).await;
+                }
+                None => refusal,
+            },
             Storability::Store(storable) if self.settles(cacheable, &answer, &storable) => {
                 Refusal::Settling
             }
@@ -222,6 +237,7 @@ impl Fetch {
                         storable: *storable,
                         share,
                         beginning,
+                        refusal: None,
                     };
                     return self.fill(cacheable, client, answer).await;
                 }
@@ -229,6 +245,20 @@ impl Fetch {
             },
         };
         self.refuse(cacheable, client, answer, refusal);
+    }
+
+    /// What of a failure those are told who wait for this flight: each asking
+    /// for himself would be the last thing a failing origin needs.
+    fn share_failure(
+        &self,
+        exchange: &Exchange<'_>,
+        cacheable: &Cacheable,
+        answer: &Answer,
+    ) -> Option<(Storable, Share)> {
+        let route = &cacheable.route;
+        self.lead.as_ref()?;
+        let storable = judge_failure(exchange, &route.policy, &route.key)?;
+        Some((storable, self.room_for(answer).ok()?))
     }
 
     /// Room for the body on its way into the store, as far as its length is
@@ -250,7 +280,7 @@ impl Fetch {
 
     /// Streams an answer to whoever waits for it, on its way into the store.
     pub(super) async fn fill(
-        self,
+        mut self,
         cacheable: &Cacheable,
         client: oneshot::Sender<First>,
         fillable: Fillable,
@@ -260,6 +290,7 @@ impl Fetch {
             storable,
             share,
             beginning,
+            refusal,
         } = fillable;
         self.shared.not_shareable.forget(&cacheable.key);
         let mut head = stored_head(&self.ask, cacheable, &answer, storable, self.began);
@@ -276,9 +307,18 @@ impl Fetch {
             pour.push(bytes);
         }
         let reader = spring.reader();
-        let filling = Arc::new(Filling { head, spring });
+        let filling = Arc::new(Filling {
+            head,
+            spring,
+            refusal,
+        });
         if let Some(lead) = &self.lead {
             lead.land(Landing::Filling(Arc::clone(&filling)));
+        }
+        if let Some(refusal) = refusal {
+            count_refusal(cacheable, refusal);
+            // Whoever comes from now on did not wait for this.
+            self.lead = None;
         }
         if let Some(reader) = reader {
             // A client that hung up does not end the fetch.
@@ -291,6 +331,9 @@ impl Fetch {
         let kept = fill::pump(&self.ask, answer.body, &pour, share).await;
         match kept {
             Ok(fill::Kept::Whole(body, trailers, share)) => {
+                if refusal.is_some() {
+                    return pour.finish_as(&body, trailers, Box::new(share));
+                }
                 let counters = cacheable.route.telemetry.counters();
                 let before = self.candidate.as_ref();
                 if before.is_some_and(|before| before.response.body == body) {
@@ -306,8 +349,10 @@ impl Fetch {
                 pour.finish_as(&body, trailers, Box::new(share));
             }
             Ok(fill::Kept::PassedOn(trailers)) => {
-                count_refusal(cacheable, Refusal::TooLarge);
-                self.remember_not_shareable(cacheable);
+                if refusal.is_none() {
+                    count_refusal(cacheable, Refusal::TooLarge);
+                    self.remember_not_shareable(cacheable);
+                }
                 pour.finish(trailers);
             }
             Err(reason) => {
@@ -356,6 +401,7 @@ impl Fetch {
                     &cacheable.cache,
                     cacheable.key,
                     Arc::new(StoredResponse { head, body }),
+                    answer.lead,
                 );
                 self.land(client, Landing::Reusable(entry, Source::Validated));
             }
@@ -401,7 +447,6 @@ impl Fetch {
 
     fn remember_not_shareable(&self, cacheable: &Cacheable) {
         let now = self.shared.clock.now();
-                    answer.lead,
         self.shared.not_shareable.remember(cacheable.key, now);
     }
 

@@ -8,16 +8,18 @@ use http::HeaderMap;
 use super::ask::{Ask, Cacheable};
 use super::forward::Answer;
 use super::remember::Share;
-use crate::semantics::storability::{Exchange, Storable};
+use crate::semantics::storability::{Exchange, Refusal, Storable};
 use crate::semantics::stored::{Position, StoredHead};
 
-/// An answer that may be stored, and room for it.
+/// An answer that may be stored, or shared at least, and room for it.
 pub(super) struct Fillable {
     pub(super) answer: Answer,
     pub(super) storable: Storable,
     pub(super) share: Share,
     /// The stored beginning it completes, and the length of the whole.
     pub(super) beginning: Option<(Bytes, u64)>,
+    /// Why it is not stored but shared with those who wait; else `None`.
+    pub(super) refusal: Option<Refusal>,
 }
 
 /// What is stored of an answer.
@@ -46,9 +48,9 @@ pub(super) fn stored_head(
     }
 }
 
+/// The exchange as the wall clock saw it: its times are held against dates.
 pub(super) fn exchange<'a>(ask: &'a Ask, answer: &Answer, response: &'a HeaderMap) -> Exchange<'a> {
     Exchange {
-/// The exchange as the wall clock saw it: its times are held against dates.
         host: &ask.host,
         request: &ask.fields,
         status: answer.head.status,

@@ -123,6 +123,7 @@ impl Storing {
             storable: self.storable,
             share,
             beginning: None,
+            refusal: None,
         };
         let (client, first) = oneshot::channel();
         let cacheable = self.cacheable;

@@ -22,6 +22,7 @@ use crate::origin::error::OriginError;
 use crate::semantics::key::CacheKey;
 use crate::semantics::outcome::CacheResult;
 use crate::semantics::reuse::{self, Reuse, Why};
+use crate::semantics::storability::Refusal;
 use crate::semantics::vary::SecondaryKey;
 use crate::store::memory::Entry;
 
@@ -147,7 +148,7 @@ impl Read<'_> {
                 told.upstream = Some(took);
                 Ok(told.stamp(response))
             }
-            Err(ProxyError::Origin(error)) => self.answer_failure(error),
+            Err(ProxyError::Origin(error)) => self.answer_failure(error, false),
             Err(error) => Err(self.fail(error)),
         }
     }
@@ -188,7 +189,7 @@ impl Read<'_> {
             match landed {
                 Err(GivenUp) => {}
                 Ok(Landing::NotShareable) => return self.fetch_alone().await,
-                Ok(Landing::Failed(error)) => return self.answer_failure(error),
+                Ok(Landing::Failed(error)) => return self.answer_failure(error, true),
                 Ok(Landing::Reusable(entry, source)) => {
                     let head = &entry.response.head;
                     if head.vary.select(&self.ask.fields) == head.secondary {
@@ -252,7 +253,7 @@ impl Read<'_> {
                 told.upstream = Some(answer.took);
                 Ok(told.stamp(pass::into_response(&self.ask, answer)))
             }
-            Err(ProxyError::Origin(error)) => self.answer_failure(error),
+            Err(ProxyError::Origin(error)) => self.answer_failure(error, false),
             Err(error) => Err(self.fail(error)),
         }
     }
@@ -262,7 +263,7 @@ impl Read<'_> {
             Ok(First::Landed(Landing::Reusable(entry, source))) => {
                 self.answer_landed(entry, source, false).await
             }
-            Ok(First::Landed(Landing::Failed(error))) => self.answer_failure(error),
+            Ok(First::Landed(Landing::Failed(error))) => self.answer_failure(error, false),
             Ok(First::Filling {
                 head,
                 filling,
@@ -271,7 +272,8 @@ impl Read<'_> {
                 let mut told = self.told(
                     CacheResult::Miss,
                     CacheStatus {
-                        is_stored: true,
+                        is_stored: filling.refusal.is_none(),
+                        detail: filling.refusal.map(Refusal::as_str),
                         ..CacheStatus::forwarded(self.why)
                     },
                 );
@@ -347,8 +349,9 @@ impl Read<'_> {
     fn follow_filling(&self, filling: &Filling) -> Option<Response<Body>> {
         let body = Body::Shared(filling.spring.reader()?);
         let status = CacheStatus {
-            is_stored: true,
+            is_stored: filling.refusal.is_none(),
             is_collapsed: true,
+            detail: filling.refusal.map(Refusal::as_str),
             ..CacheStatus::forwarded(self.why)
         };
         let told = self.told(CacheResult::Miss, status);
@@ -356,7 +359,11 @@ impl Read<'_> {
     }
 
     /// The origin failed: what is stored answers, where it may.
-    fn answer_failure(self, error: OriginError) -> Result<Response<Body>, Failure> {
+    fn answer_failure(
+        self,
+        error: OriginError,
+        is_collapsed: bool,
+    ) -> Result<Response<Body>, Failure> {
         if let Some(entry) = &self.candidate {
             let head = &entry.response.head;
             let age = head.current_age(self.shared.clock.now());
@@ -366,13 +373,16 @@ impl Read<'_> {
                 tracing::debug!(%error, "a stored response bridges the origin's failure");
                 let status = CacheStatus {
                     detail: Some(error.kind.as_str()),
+                    is_collapsed,
                     ..CacheStatus::forwarded(self.why)
                 };
                 let ask = &self.ask;
                 return Ok(reply::from_store(ask, entry, CacheResult::Stale, status));
             }
         }
-        Err(self.fail(error.into()))
+        let mut failure = self.fail(error.into());
+        failure.told.status.is_collapsed = is_collapsed;
+        Err(failure)
     }
 
     fn validate_in_background(&self, cacheable: &Cacheable, entry: &Arc<Entry>) {

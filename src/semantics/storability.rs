@@ -10,7 +10,7 @@ use super::tags;
 use super::validation::Validators;
 use super::vary::{Vary, VaryNames};
 use crate::clock::Timestamp;
-use crate::message::directives::RequestDirectives;
+use crate::message::directives::{RequestDirectives, ResponseDirectives};
 use crate::message::fields::compact;
 use crate::message::targeted;
 
@@ -126,101 +126,141 @@ pub fn judge(exchange: &Exchange<'_>, policy: &Policy, spec: &KeySpec) -> Storab
     }
 }
 
+/// What of a failure of the origin (5xx) those may be told who waited for the
+/// same fetch, where nothing in it speaks of the one who asked. It is not
+/// stored: whoever comes later is not told.
+#[must_use]
+pub fn judge_failure(exchange: &Exchange<'_>, policy: &Policy, spec: &KeySpec) -> Option<Storable> {
+    let shareable = exchange
+        .status
+        .is_server_error()
+        .then(|| Shareable::of(exchange, policy, spec).ok())??;
+    let may_reuse = !shareable.freshness.always_validate;
+    may_reuse
+        .then(|| shareable.storable(exchange, policy).ok())
+        .flatten()
+}
+
 fn try_store(
     exchange: &Exchange<'_>,
     policy: &Policy,
     spec: &KeySpec,
 ) -> Result<Storable, Refusal> {
-    let directives = targeted::governing(
-        exchange.response,
-        &policy.targets.0,
-        policy.ignore.cache_control,
-    );
-    let refuse_if = |condition: bool, refusal| if condition { Err(refusal) } else { Ok(()) };
-
+    let shareable = Shareable::of(exchange, policy, spec)?;
+    let freshness = &shareable.freshness;
     refuse_if(
-        RequestDirectives::of(exchange.request).no_store,
-        Refusal::RequestNoStore,
-    )?;
-    // A cache that understands the status code ignores the `no-store` beside
-    // `must-understand`: it is there for those that do not (§5.2.2.3).
-    refuse_if(
-        directives.must_understand && !is_understood(exchange.status),
-        Refusal::NotUnderstood,
-    )?;
-    refuse_if(
-        directives.no_store && !directives.must_understand,
-        Refusal::NoStore,
-    )?;
-    refuse_if(directives.private, Refusal::Private)?;
-    // Several parts in one are not taken apart (§3.3: a cache need not).
-    refuse_if(
-        exchange.status == StatusCode::PARTIAL_CONTENT
-            && ContentRange::of(exchange.response).is_none(),
-        Refusal::Partial,
-    )?;
-    refuse_if(is_event_stream(exchange.response), Refusal::EventStream)?;
-
-    let is_keyed_by_credentials = spec.headers.contains(&AUTHORIZATION);
-    let may_share_credentials_answer =
-        directives.public || directives.s_maxage.is_some() || directives.must_revalidate;
-    refuse_if(
-        exchange.request.contains_key(AUTHORIZATION)
-            && !is_keyed_by_credentials
-            && !may_share_credentials_answer,
-        Refusal::Authorization,
-    )?;
-
-    let is_cookie_left_out = policy.ignore.set_cookie || directives.withheld.contains(&SET_COOKIE);
-
-    let vary = if policy.ignore.vary {
-        VaryNames::default()
-    } else {
-        match Vary::of(exchange.response) {
-            Vary::Names(names) => names,
-            Vary::Any => return Err(Refusal::VaryAny),
-        }
-    };
-
-    let freshness = Freshness::of(
-        exchange.status,
-        exchange.response,
-        &directives,
-        policy,
-        exchange.request_time,
-        exchange.response_time,
-    );
-    let may_share_cookie = directives.public
-        || directives.s_maxage.is_some()
-        || (policy.set_cookie == StoreSetCookie::Origin
-            && freshness.source == LifetimeSource::Origin);
-    refuse_if(
-        exchange.response.contains_key(SET_COOKIE) && !is_cookie_left_out && !may_share_cookie,
-        Refusal::SetCookie,
-    )?;
-    refuse_if(
-        !is_status_storable(exchange.status, &freshness, policy),
+        !is_status_storable(exchange.status, freshness, policy),
         Refusal::Status,
     )?;
-    let validators = Validators::of(exchange.response, exchange.response_time);
-    refuse_if(
-        freshness.usable_for().is_zero() && !validators.any(),
-        Refusal::NoFreshness,
-    )?;
-    refuse_if(
-        freshness.always_validate && !validators.any(),
-        Refusal::NoFreshness,
-    )?;
-    let tags = tags::of(exchange.response, exchange.host).map_err(|_| Refusal::Tags)?;
-    let fields = compact(&fields_to_replay(exchange, policy, &directives.withheld));
-    Ok(Storable {
-        tags,
-        // Once more, so that they share the memory of these fields.
-        validators: Validators::of(&fields, exchange.response_time),
-        fields,
-        freshness,
-        vary,
-    })
+    let can_validate = Validators::of(exchange.response, exchange.response_time).any();
+    let is_of_use = !freshness.usable_for().is_zero() && !freshness.always_validate;
+    refuse_if(!is_of_use && !can_validate, Refusal::NoFreshness)?;
+    shareable.storable(exchange, policy)
+}
+
+fn refuse_if(condition: bool, refusal: Refusal) -> Result<(), Refusal> {
+    if condition { Err(refusal) } else { Ok(()) }
+}
+
+/// A response that is not only for the one who asked: what of that depends on
+/// its status code and its freshness has still to be judged.
+struct Shareable {
+    directives: ResponseDirectives,
+    vary: VaryNames,
+    freshness: Freshness,
+}
+
+impl Shareable {
+    fn of(exchange: &Exchange<'_>, policy: &Policy, spec: &KeySpec) -> Result<Self, Refusal> {
+        let directives = targeted::governing(
+            exchange.response,
+            &policy.targets.0,
+            policy.ignore.cache_control,
+        );
+        refuse_if(
+            RequestDirectives::of(exchange.request).no_store,
+            Refusal::RequestNoStore,
+        )?;
+        // A cache that understands the status code ignores the `no-store` beside
+        // `must-understand`: it is there for those that do not (§5.2.2.3).
+        refuse_if(
+            directives.must_understand && !is_understood(exchange.status),
+            Refusal::NotUnderstood,
+        )?;
+        refuse_if(
+            directives.no_store && !directives.must_understand,
+            Refusal::NoStore,
+        )?;
+        refuse_if(directives.private, Refusal::Private)?;
+        // Several parts in one are not taken apart (§3.3: a cache need not).
+        refuse_if(
+            exchange.status == StatusCode::PARTIAL_CONTENT
+                && ContentRange::of(exchange.response).is_none(),
+            Refusal::Partial,
+        )?;
+        refuse_if(is_event_stream(exchange.response), Refusal::EventStream)?;
+
+        let is_keyed_by_credentials = spec.headers.contains(&AUTHORIZATION);
+        let may_share_credentials_answer =
+            directives.public || directives.s_maxage.is_some() || directives.must_revalidate;
+        refuse_if(
+            exchange.request.contains_key(AUTHORIZATION)
+                && !is_keyed_by_credentials
+                && !may_share_credentials_answer,
+            Refusal::Authorization,
+        )?;
+
+        let is_cookie_left_out =
+            policy.ignore.set_cookie || directives.withheld.contains(&SET_COOKIE);
+
+        let vary = if policy.ignore.vary {
+            VaryNames::default()
+        } else {
+            match Vary::of(exchange.response) {
+                Vary::Names(names) => names,
+                Vary::Any => return Err(Refusal::VaryAny),
+            }
+        };
+
+        let freshness = Freshness::of(
+            exchange.status,
+            exchange.response,
+            &directives,
+            policy,
+            exchange.request_time,
+            exchange.response_time,
+        );
+        let may_share_cookie = directives.public
+            || directives.s_maxage.is_some()
+            || (policy.set_cookie == StoreSetCookie::Origin
+                && freshness.source == LifetimeSource::Origin);
+        refuse_if(
+            exchange.response.contains_key(SET_COOKIE) && !is_cookie_left_out && !may_share_cookie,
+            Refusal::SetCookie,
+        )?;
+        Ok(Self {
+            directives,
+            vary,
+            freshness,
+        })
+    }
+
+    fn storable(self, exchange: &Exchange<'_>, policy: &Policy) -> Result<Storable, Refusal> {
+        let tags = tags::of(exchange.response, exchange.host).map_err(|_| Refusal::Tags)?;
+        let fields = compact(&fields_to_replay(
+            exchange,
+            policy,
+            &self.directives.withheld,
+        ));
+        Ok(Storable {
+            tags,
+            // Those of the fields that are kept, to share their memory.
+            validators: Validators::of(&fields, exchange.response_time),
+            fields,
+            freshness: self.freshness,
+            vary: self.vary,
+        })
+    }
 }
 
 fn is_status_storable(status: StatusCode, freshness: &Freshness, policy: &Policy) -> bool {

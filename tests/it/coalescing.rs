@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use super::support::{Feed, Gate, Hit, Miss, eventually, fed, hang_up, ok, origin, proxy};
+use super::support::{Feed, Gate, Hit, Miss, eventually, fed, hang_up, ok, origin, proxy, status};
 
 #[tokio::test]
 async fn a_thousand_requests_on_a_cold_key_ask_the_origin_once() {
@@ -158,4 +158,63 @@ async fn a_request_waits_for_another_one_no_longer_than_it_is_told() {
     gate.open();
     first.await.unwrap().is("x");
     second.await.unwrap().is("x");
+}
+
+async fn in_flight(proxy: &proxy::Proxy, count: f64) {
+    eventually("every request to be in flight", async || {
+        (proxy.metric("pannier_inflight_requests").await >= count).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_failure_is_told_to_those_who_waited_and_to_nobody_later() {
+    let origin = origin::new().run().await;
+    let proxy = proxy::new(&origin).run().await;
+    for wave in 1..=2 {
+        let gate = Gate::new();
+        origin.now_answers("/x", status(500).body("broken").held_by(&gate));
+        let asking: Vec<_> = (0..100)
+            .map(|_| tokio::spawn(proxy.get("/x").into_future()))
+            .collect();
+        gate.reached_by(1).await;
+        in_flight(&proxy, 100.0).await;
+        gate.open();
+        let mut collapsed = 0;
+        for answer in join_all(asking).await {
+            let answer = answer.unwrap();
+            answer.status(500).is("broken").was(Miss);
+            let told = answer.header("cache-status");
+            assert!(!told.contains("stored"), "{told}");
+            assert!(told.contains("detail=status"), "{told}");
+            collapsed += usize::from(told.contains("; collapsed"));
+        }
+        assert_eq!(collapsed, 99);
+        origin.was_asked("/x").times(wave);
+    }
+}
+
+#[tokio::test]
+async fn a_failure_that_speaks_of_one_client_is_told_to_that_client_only() {
+    for answer in [
+        status(500).header("set-cookie", "a=1"),
+        status(503).cache_control("private"),
+        status(503).cache_control("no-store"),
+        status(502).header("vary", "*"),
+    ] {
+        let gate = Gate::new();
+        let origin = origin::new().get("/x", answer.held_by(&gate)).run().await;
+        let proxy = proxy::new(&origin).run().await;
+        let asking: Vec<_> = (0..4)
+            .map(|_| tokio::spawn(proxy.get("/x").into_future()))
+            .collect();
+        gate.reached_by(1).await;
+        in_flight(&proxy, 4.0).await;
+        gate.open();
+        for answer in join_all(asking).await {
+            let answer = answer.unwrap();
+            assert!(!answer.header("cache-status").contains("collapsed"));
+        }
+        origin.was_asked("/x").times(4);
+    }
 }
