@@ -173,8 +173,9 @@ impl Fetch {
         let store = &self.shared.store;
         let response = store
             .lookup_shared(&cacheable.cache, &cacheable.key, &self.ask.fields)
-            .await?
-            .later_by(self.shared.clock.lead());
+            .await?;
+        let clock = &self.shared.clock;
+        let response = response.told_by_another(clock.lead(), clock.now());
         let checked = self.shared.invalidation.judge_record(&response.head);
         let softened = match checked.verdict {
             Verdict::Banned => return None,

@@ -108,10 +108,14 @@ impl StoredResponse {
         self.on_another_clock(lead, |time| time.minus(lead))
     }
 
-    /// The same on a clock that is ahead by so much: for this instance.
+    /// One that another instance stored, as this instance's clock, ahead by so
+    /// much, has it `now`. What seems to come yet has just come: the other's
+    /// clock is ahead, and until ours is there as well, nothing would age and
+    /// nothing we fetch would seem newer.
     #[must_use]
-    pub fn later_by(self: &Arc<Self>, lead: Duration) -> Arc<Self> {
-        self.on_another_clock(lead, |time| time.plus(lead))
+    pub fn told_by_another(self: &Arc<Self>, lead: Duration, now: Timestamp) -> Arc<Self> {
+        let ours = self.on_another_clock(lead, |time| time.plus(lead));
+        ours.earlier_by(ours.head.response_time.since(now))
     }
 
     fn on_another_clock(
@@ -224,8 +228,20 @@ mod tests {
             told.head.current_age(at(1_600)),
             ours.head.current_age(at(2_000))
         );
-        let back = told.later_by(lead);
+        let back = told.told_by_another(lead, at(5_000));
         assert_eq!(back.head.response_time, ours.head.response_time);
-        assert!(Arc::ptr_eq(&ours, &ours.later_by(Duration::ZERO)));
+        let same = ours.told_by_another(Duration::ZERO, at(5_000));
+        assert!(Arc::ptr_eq(&ours, &same));
+    }
+
+    #[test]
+    fn what_a_faster_clock_stored_ages_from_the_moment_it_is_read() {
+        let theirs = Arc::new(tests_support::response("/a", 1));
+        let at = |millis| Timestamp::from_unix_millis(millis);
+        let read = theirs.told_by_another(Duration::ZERO, at(100));
+        assert_eq!(read.head.response_time, at(100));
+        assert!(read.head.request_time <= at(100));
+        let aged = read.head.current_age(at(150));
+        assert_eq!(aged, theirs.head.current_age(at(1_050)));
     }
 }
