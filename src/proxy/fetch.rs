@@ -257,7 +257,9 @@ impl Fetch {
         answer: &Answer,
     ) -> Option<(Storable, Share)> {
         let route = &cacheable.route;
-        self.lead.as_ref()?;
+        if self.lead.is_none() || !is_failure(answer.head.status) {
+            return None;
+        }
         let storable = judge_failure(exchange, &route.policy, &route.key)?;
         Some((storable, self.room_for(answer).ok()?))
     }
@@ -293,7 +295,9 @@ impl Fetch {
             beginning,
             refusal,
         } = fillable;
-        self.shared.not_shareable.forget(&cacheable.key);
+        if refusal.is_none() {
+            self.shared.not_shareable.forget(&cacheable.key);
+        }
         let mut head = stored_head(&self.ask, cacheable, &answer, storable, self.began);
         let mut length = http_body::Body::size_hint(&answer.body).exact();
         if let Some((_, complete)) = beginning {

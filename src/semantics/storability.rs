@@ -126,15 +126,12 @@ pub fn judge(exchange: &Exchange<'_>, policy: &Policy, spec: &KeySpec) -> Storab
     }
 }
 
-/// What of a failure of the origin (5xx) those may be told who waited for the
-/// same fetch, where nothing in it speaks of the one who asked. It is not
-/// stored: whoever comes later is not told.
+/// What of a failure of the origin those may be told who waited for the same
+/// fetch, where nothing in it speaks of the one who asked. It is not stored:
+/// whoever comes later is not told.
 #[must_use]
 pub fn judge_failure(exchange: &Exchange<'_>, policy: &Policy, spec: &KeySpec) -> Option<Storable> {
-    let shareable = exchange
-        .status
-        .is_server_error()
-        .then(|| Shareable::of(exchange, policy, spec).ok())??;
+    let shareable = Shareable::of(exchange, policy, spec).ok()?;
     let may_reuse = !shareable.freshness.always_validate;
     may_reuse
         .then(|| shareable.storable(exchange, policy).ok())

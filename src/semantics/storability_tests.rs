@@ -189,3 +189,33 @@ fn what_can_be_neither_reused_nor_validated_is_not_stored() {
         Some(Refusal::NoFreshness)
     );
 }
+
+#[test]
+fn a_failure_is_shared_where_its_fields_speak_of_nobody_rfc9111_3_5_5_2_2() {
+    let is_shared = |request: Lines<'_>, response: Lines<'_>| {
+        let now = Timestamp::from_unix_millis(1_000_000);
+        let exchange = Exchange {
+            host: "h",
+            request: &fields(request),
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            response: &fields(response),
+            request_time: now,
+            response_time: now,
+        };
+        judge_failure(&exchange, &Policy::default(), &KeySpec::default()).is_some()
+    };
+    assert!(is_shared(&[], &[]));
+    assert!(is_shared(&[("cookie", "a=1")], &[("vary", "cookie")]));
+    for response in [
+        ("cache-control", "private"),
+        ("cache-control", "no-store"),
+        ("cache-control", "no-cache"),
+        ("set-cookie", "a=1"),
+        ("vary", "*"),
+        ("content-type", "text/event-stream"),
+    ] {
+        assert!(!is_shared(&[], &[response]), "{response:?}");
+    }
+    assert!(!is_shared(&[("authorization", "Bearer x")], &[]));
+    assert!(!is_shared(&[("cache-control", "no-store")], &[]));
+}

@@ -201,6 +201,7 @@ async fn a_failure_that_speaks_of_one_client_is_told_to_that_client_only() {
         status(503).cache_control("private"),
         status(503).cache_control("no-store"),
         status(502).header("vary", "*"),
+        status(501),
     ] {
         let gate = Gate::new();
         let origin = origin::new().get("/x", answer.held_by(&gate)).run().await;
