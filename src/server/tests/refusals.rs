@@ -100,7 +100,7 @@ async fn what_is_refused_is_told_as_a_problem_and_goes_nowhere() {
         assert!(text.contains("content-type: application/problem+json\r\n"));
         assert!(text.contains("connection: close\r\n"), "{text}");
         assert!(text.contains("x-cache: BYPASS\r\n"), "{text}");
-        assert!(text.contains("x-process-time: 0."), "{text}");
+        assert!(text.contains("x-process-time: "), "{text}");
         let document: serde_json::Value = serde_json::from_str(&found[0].1).unwrap();
         assert_eq!(document["status"], status);
         assert!(server.requests().is_empty(), "{head:?}");
