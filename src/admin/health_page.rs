@@ -1,33 +1,33 @@
 //! Health for Prometheus: the score, and the level of each indicator.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use ::prometheus::core::{Collector, Desc};
-use ::prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use ::prometheus::proto::MetricFamily;
 
 use super::operations::Operations;
 use super::watch;
 use crate::telemetry::Telemetry;
+use crate::telemetry::page::{Family, gauge, value};
 
-/// Names, what they say, and their label; docs/metrics.md lists the same.
-const FAMILIES: [(&str, &str, Option<&str>); 3] = [
-    (
-        "pannier_health_score",
-        "100 where all is well, less what is wrong.",
-        None,
-    ),
-    (
-        "pannier_health_level",
-        "0 healthy, 1 warning, 2 critical: the worst of the indicators.",
-        None,
-    ),
-    (
-        "pannier_health_indicator_level",
-        "0 healthy, 1 warning, 2 critical, for each indicator.",
-        Some("indicator"),
-    ),
-];
+const SCORE: Family = gauge(
+    "pannier_health_score",
+    "100 where all is well, less what is wrong.",
+    &[],
+);
+const LEVEL: Family = gauge(
+    "pannier_health_level",
+    "0 healthy, 1 warning, 2 critical: the worst of the indicators.",
+    &[],
+);
+const INDICATOR: Family = gauge(
+    "pannier_health_indicator_level",
+    "0 healthy, 1 warning, 2 critical, for each indicator.",
+    &["indicator"],
+);
+
+/// docs/metrics.md lists the same.
+const FAMILIES: [&Family; 3] = [&SCORE, &LEVEL, &INDICATOR];
 
 /// Judges at every scrape.
 pub struct HealthPage {
@@ -45,10 +45,7 @@ impl HealthPage {
         operations: Arc<dyn Operations>,
         telemetry: Arc<Telemetry>,
     ) -> Result<Self, ::prometheus::Error> {
-        let descriptions = FAMILIES.into_iter().map(|(name, help, label)| {
-            let labels = label.into_iter().map(str::to_owned).collect();
-            Desc::new(name.to_owned(), help.to_owned(), labels, HashMap::new())
-        });
+        let descriptions = FAMILIES.into_iter().map(Family::described);
         Ok(Self {
             operations,
             telemetry,
@@ -65,43 +62,15 @@ impl Collector for HealthPage {
     fn collect(&self) -> Vec<MetricFamily> {
         let assessment = watch::assessment(&self.telemetry, &*self.operations);
         let indicators = assessment.indicators.iter();
-        let indicators = indicators.map(|one| sample(one.level as u8, Some(one.name)));
-        let samples = [
-            vec![gauge(assessment.score as f64)],
-            vec![sample(assessment.level as u8, None)],
-            indicators.collect(),
-        ];
-        let named = FAMILIES.into_iter().zip(samples);
-        named
-            .map(|((name, help, _), metrics)| {
-                let mut family = MetricFamily::default();
-                family.set_name(name.to_owned());
-                family.set_help(help.to_owned());
-                family.set_field_type(MetricType::GAUGE);
-                family.set_metric(metrics);
-                family
-            })
-            .collect()
+        let indicators =
+            indicators.map(|one| value(&INDICATOR, &[one.name], f64::from(one.level as u8)));
+        let level = f64::from(assessment.level as u8);
+        vec![
+            SCORE.of(vec![value(&SCORE, &[], assessment.score as f64)]),
+            LEVEL.of(vec![value(&LEVEL, &[], level)]),
+            INDICATOR.of(indicators.collect()),
+        ]
     }
-}
-
-fn gauge(figure: f64) -> Metric {
-    let mut gauge = Gauge::default();
-    gauge.set_value(figure);
-    let mut metric = Metric::default();
-    metric.set_gauge(gauge);
-    metric
-}
-
-fn sample(level: u8, indicator: Option<&str>) -> Metric {
-    let mut metric = gauge(f64::from(level));
-    if let Some(indicator) = indicator {
-        let mut pair = LabelPair::default();
-        pair.set_name("indicator".to_owned());
-        pair.set_value(indicator.to_owned());
-        metric.set_label(vec![pair]);
-    }
-    metric
 }
 
 #[cfg(test)]
@@ -111,7 +80,7 @@ mod tests {
     #[test]
     fn every_figure_is_documented() {
         let documented = include_str!("../../docs/metrics.md");
-        for (name, ..) in FAMILIES {
+        for Family { name, .. } in FAMILIES {
             assert!(documented.contains(&format!("- `{name}")), "{name}");
         }
     }

@@ -1,11 +1,10 @@
 //! What instances share, where they share anything: the store in Redis, the
 //! invalidation log, the fleet; and the figures of the three together.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::{Counter, Gauge, Metric, MetricFamily, MetricType};
+use prometheus::proto::MetricFamily;
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -14,6 +13,7 @@ use crate::invalidation::Invalidation;
 use crate::link::EndpointError;
 use crate::store::redis::RedisStore;
 use crate::telemetry::Telemetry;
+use crate::telemetry::page::{Family, counter, gauge, value};
 
 /// What this instance shares with others.
 pub(super) struct Coherence {
@@ -81,44 +81,43 @@ pub(super) struct Figures {
     descriptions: Vec<Desc>,
 }
 
-/// Names, what they say, and whether they only grow; docs/metrics.md lists
-/// the same.
-const FAMILIES: [(&str, &str, MetricType); 8] = [
-    (
+/// docs/metrics.md lists the same.
+static FAMILIES: [Family; 8] = [
+    gauge(
         "pannier_fleet_instances",
         "Instances heard of in the last 30 s; absent where Redis cannot be asked.",
-        MetricType::GAUGE,
+        &[],
     ),
-    (
+    gauge(
         "pannier_invalidation_in_touch",
         "1 while the invalidation log was heard from recently enough for what the mode promises.",
-        MetricType::GAUGE,
+        &[],
     ),
-    (
+    gauge(
         "pannier_invalidation_lag_seconds",
         "Time since the whole log was known to be applied here; absent before the first time.",
-        MetricType::GAUGE,
+        &[],
     ),
-    (
+    counter(
         "pannier_invalidation_out_of_touch_seconds_total",
         "Time in which the log could not be reached.",
-        MetricType::COUNTER,
+        &[],
     ),
-    (
+    counter(
         "pannier_invalidation_gaps_total",
         "Times the log was read from its beginning, the first included.",
-        MetricType::COUNTER,
+        &[],
     ),
-    (
+    gauge(
         "pannier_invalidation_pending",
         "Invalidations in force here and not yet in the log.",
-        MetricType::GAUGE,
+        &[],
     ),
-    ("pannier_invalidation_bans", "Bans held.", MetricType::GAUGE),
-    (
+    gauge("pannier_invalidation_bans", "Bans held.", &[]),
+    counter(
         "pannier_redis_stores_dropped_total",
         "Responses not written to Redis because its queue was full.",
-        MetricType::COUNTER,
+        &[],
     ),
 ];
 
@@ -127,9 +126,7 @@ impl Figures {
         coherence: &Coherence,
         telemetry: &Arc<Telemetry>,
     ) -> Result<Self, prometheus::Error> {
-        let descriptions = FAMILIES.into_iter().map(|(name, help, _)| {
-            Desc::new(name.to_owned(), help.to_owned(), Vec::new(), HashMap::new())
-        });
+        let descriptions = FAMILIES.iter().map(Family::described);
         Ok(Self {
             invalidation: Arc::clone(&coherence.invalidation),
             fleet: coherence.fleet.clone(),
@@ -165,29 +162,10 @@ impl Collector for Figures {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let read = FAMILIES.into_iter().zip(self.read());
-        read.filter_map(|((name, help, kind), figure)| Some(family(name, help, kind, figure?)))
+        let read = FAMILIES.iter().zip(self.read());
+        read.filter_map(|(family, figure)| Some(family.of(vec![value(family, &[], figure?)])))
             .collect()
     }
-}
-
-fn family(name: &str, help: &str, kind: MetricType, figure: f64) -> MetricFamily {
-    let mut metric = Metric::default();
-    if kind == MetricType::COUNTER {
-        let mut counter = Counter::default();
-        counter.set_value(figure);
-        metric.set_counter(counter);
-    } else {
-        let mut gauge = Gauge::default();
-        gauge.set_value(figure);
-        metric.set_gauge(gauge);
-    }
-    let mut family = MetricFamily::default();
-    family.set_name(name.to_owned());
-    family.set_help(help.to_owned());
-    family.set_field_type(kind);
-    family.set_metric(vec![metric]);
-    family
 }
 
 #[cfg(test)]
@@ -197,7 +175,7 @@ mod tests {
     #[test]
     fn every_figure_is_documented() {
         let documented = include_str!("../../docs/metrics.md");
-        for (name, ..) in FAMILIES {
+        for Family { name, .. } in &FAMILIES {
             assert!(documented.contains(&format!("- `{name}`")), "{name}");
         }
     }

@@ -238,14 +238,7 @@ pub fn upgrade_wanted(fields: &HeaderMap) -> Option<HeaderValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn fields(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in lines {
-            map.append(*name, HeaderValue::from_static(value));
-        }
-        map
-    }
+    use crate::message::samples::fields;
 
     #[test]
     fn what_connection_names_goes_but_not_what_matters_end_to_end() {

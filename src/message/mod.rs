@@ -10,6 +10,8 @@ pub mod interim;
 pub mod lines;
 pub mod outgoing;
 pub mod parts;
+#[cfg(test)]
+pub(crate) mod samples;
 pub mod targeted;
 pub mod tee;
 

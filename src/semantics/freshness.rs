@@ -216,17 +216,9 @@ fn age_field(fields: &HeaderMap) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
+    use crate::message::samples::fields;
 
     const NOW: Timestamp = Timestamp::from_unix_millis(784_111_787_000); // 10 s after the example date
-
-    fn fields(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in lines {
-            map.append(*name, HeaderValue::from_static(value));
-        }
-        map
-    }
 
     fn freshness(lines: &[(&'static str, &'static str)], policy: &Policy) -> Freshness {
         let fields = fields(lines);

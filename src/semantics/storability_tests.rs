@@ -1,18 +1,10 @@
 //! What is stored and what is not, claim by claim.
 
 use super::*;
-use http::HeaderValue;
+use crate::message::samples::fields;
 use std::time::Duration;
 
 type Lines<'a> = &'a [(&'static str, &'static str)];
-
-fn fields(lines: Lines<'_>) -> HeaderMap {
-    let mut map = HeaderMap::new();
-    for (name, value) in lines {
-        map.append(*name, HeaderValue::from_static(value));
-    }
-    map
-}
 
 fn judged(
     status: u16,

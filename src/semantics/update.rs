@@ -56,15 +56,7 @@ pub fn is_same_by_head(stored: &HeaderMap, head: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
-
-    fn fields(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in lines {
-            map.append(*name, HeaderValue::from_static(value));
-        }
-        map
-    }
+    use crate::message::samples::fields;
 
     #[test]
     fn every_field_is_updated_whole_and_new_ones_are_added_rfc9111_3_2() {

@@ -120,14 +120,7 @@ fn entity_tags(list: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn fields(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in lines {
-            map.append(*name, HeaderValue::from_static(value));
-        }
-        map
-    }
+    use crate::message::samples::fields;
 
     /// The example date.
     const NOW: Timestamp = Timestamp::from_unix_millis(784_111_777_000);

@@ -172,15 +172,7 @@ fn hash_part(hasher: &mut blake3::Hasher, part: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
-
-    fn fields(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in lines {
-            map.append(*name, HeaderValue::from_static(value));
-        }
-        map
-    }
+    use crate::message::samples::fields;
 
     fn names(vary: &'static str) -> VaryNames {
         match Vary::of(&fields(&[("vary", vary)])) {

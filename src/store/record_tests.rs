@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::samples::{fields, response, varying};
+use crate::message::samples::fields;
+use crate::store::samples::{response, varying};
 
 const ROOM: u64 = 64 << 20;
 

@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::link::test_redis::{TestCluster, TestRedis, within};
+use crate::message::samples::fields;
 use crate::semantics::freshness::SECONDS_MAX;
 use crate::semantics::stored::StoredResponse;
-use crate::store::samples::{fields, response, varying};
+use crate::store::samples::{response, varying};
 
 const KEY: CacheKey = CacheKey([7; 32]);
 const BODY_BYTES_MAX: u64 = 8 << 20;

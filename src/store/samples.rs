@@ -4,24 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::clock::Timestamp;
+use crate::message::samples::fields;
 use crate::semantics::freshness::{Freshness, LifetimeSource};
 use crate::semantics::stored::{LogPosition, Position, StoredHead, StoredResponse, Target};
 use crate::semantics::validation::Validators;
 use crate::semantics::vary::{SecondaryKey, Vary, VaryNames};
-
-pub(crate) fn fields(lines: &[(&str, &str)]) -> HeaderMap {
-    let mut map = HeaderMap::new();
-    for (name, value) in lines {
-        map.append(
-            HeaderName::try_from(*name).unwrap(),
-            HeaderValue::try_from(*value).unwrap(),
-        );
-    }
-    map
-}
 
 /// A fresh response of `/users/7` without `Vary`.
 pub(crate) fn response(body: impl Into<Bytes>) -> StoredResponse {

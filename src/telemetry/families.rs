@@ -1,50 +1,7 @@
 //! The names that `/metrics` uses: what each says, its kind and its labels.
 //! `docs/metrics.md` lists the same; a test holds the two together.
 
-use ::prometheus::proto::MetricType;
-
-/// One family: its name, what it says, its kind and its labels.
-pub(super) struct Family {
-    pub(super) name: &'static str,
-    pub(super) help: &'static str,
-    pub(super) kind: MetricType,
-    pub(super) labels: &'static [&'static str],
-}
-
-const fn counter(
-    name: &'static str,
-    help: &'static str,
-    labels: &'static [&'static str],
-) -> Family {
-    Family {
-        name,
-        help,
-        kind: MetricType::COUNTER,
-        labels,
-    }
-}
-
-const fn gauge(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Family {
-    Family {
-        name,
-        help,
-        kind: MetricType::GAUGE,
-        labels,
-    }
-}
-
-const fn histogram(
-    name: &'static str,
-    help: &'static str,
-    labels: &'static [&'static str],
-) -> Family {
-    Family {
-        name,
-        help,
-        kind: MetricType::HISTOGRAM,
-        labels,
-    }
-}
+use super::page::{Family, counter, gauge, histogram};
 
 pub(super) const REQUESTS: Family = counter(
     "pannier_requests_total",

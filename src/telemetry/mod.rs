@@ -33,7 +33,7 @@ pub mod log_counters;
 pub mod logging;
 mod look;
 pub mod names;
-mod page;
+pub mod page;
 pub mod process;
 pub mod prometheus;
 pub mod rate;

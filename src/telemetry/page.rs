@@ -1,11 +1,94 @@
 //! The pieces that `/metrics` is made of: families, samples, histograms.
 
+use std::collections::HashMap;
+
+use ::prometheus::core::Desc;
 use ::prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
 };
 
-use super::families::Family;
 use super::histogram::HistogramSnapshot;
+
+/// One family: its name, what it says, its kind and its labels.
+pub struct Family {
+    /// With the unit, and `_total` where it only grows.
+    pub name: &'static str,
+    /// A sentence.
+    pub help: &'static str,
+    /// What may be done with the figure.
+    pub kind: MetricType,
+    /// Names; every sample has a value for each.
+    pub labels: &'static [&'static str],
+}
+
+impl Family {
+    /// What a collector says of it beforehand.
+    ///
+    /// # Errors
+    /// Where the format does not allow a name.
+    pub fn described(&self) -> Result<Desc, ::prometheus::Error> {
+        let labels = self.labels.iter().map(|label| (*label).to_owned());
+        Desc::new(
+            self.name.to_owned(),
+            self.help.to_owned(),
+            labels.collect(),
+            HashMap::new(),
+        )
+    }
+
+    /// The family with its samples.
+    #[must_use]
+    pub fn of(&self, samples: Vec<Metric>) -> MetricFamily {
+        let mut made = MetricFamily::default();
+        made.set_name(self.name.to_owned());
+        made.set_help(self.help.to_owned());
+        made.set_field_type(self.kind);
+        made.set_metric(samples);
+        made
+    }
+}
+
+/// A family of figures that only grow.
+pub const fn counter(
+    name: &'static str,
+    help: &'static str,
+    labels: &'static [&'static str],
+) -> Family {
+    Family {
+        name,
+        help,
+        kind: MetricType::COUNTER,
+        labels,
+    }
+}
+
+/// A family of figures that go up and down.
+pub const fn gauge(
+    name: &'static str,
+    help: &'static str,
+    labels: &'static [&'static str],
+) -> Family {
+    Family {
+        name,
+        help,
+        kind: MetricType::GAUGE,
+        labels,
+    }
+}
+
+/// A family of distributions.
+pub(super) const fn histogram(
+    name: &'static str,
+    help: &'static str,
+    labels: &'static [&'static str],
+) -> Family {
+    Family {
+        name,
+        help,
+        kind: MetricType::HISTOGRAM,
+        labels,
+    }
+}
 
 /// The families of one scrape.
 #[derive(Default)]
@@ -13,12 +96,7 @@ pub(super) struct Page(pub(super) Vec<MetricFamily>);
 
 impl Page {
     pub(super) fn family(&mut self, family: &Family, metrics: Vec<Metric>) {
-        let mut made = MetricFamily::default();
-        made.set_name(family.name.to_owned());
-        made.set_help(family.help.to_owned());
-        made.set_field_type(family.kind);
-        made.set_metric(metrics);
-        self.0.push(made);
+        self.0.push(family.of(metrics));
     }
 
     pub(super) fn value(&mut self, family: &Family, figure: u64) {
@@ -36,8 +114,9 @@ pub(super) fn float(figure: u64) -> f64 {
     figure as f64
 }
 
-/// A sample of a counter or gauge.
-pub(super) fn value(family: &Family, labels: &[&str], figure: f64) -> Metric {
+/// A sample of a counter or gauge, with a value for each label.
+#[must_use]
+pub fn value(family: &Family, labels: &[&str], figure: f64) -> Metric {
     let mut metric = labelled(family, labels);
     if family.kind == MetricType::COUNTER {
         let mut counter = Counter::default();

@@ -7,7 +7,6 @@
 //! Every label value comes from a finite set: routes from the configuration,
 //! methods and codes from [`super::labels`], the rest from enums.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +16,9 @@ use ::prometheus::{Registry, TextEncoder};
 
 use super::Telemetry;
 use super::counters::RedisCounters;
-use super::families::{self, FAMILIES, Family};
+use super::families::{self, FAMILIES};
 use super::histogram::DurationHistogram;
-use super::page::{Page, distribution, float, value};
+use super::page::{Family, Page, distribution, float, value};
 use super::process::ProcessFigures;
 use super::route::RouteTelemetry;
 use super::upstream::UpstreamCounters;
@@ -75,18 +74,8 @@ struct TelemetryCollector {
 
 impl TelemetryCollector {
     fn new(telemetry: Arc<Telemetry>) -> Result<Self, ::prometheus::Error> {
-        let descriptions = FAMILIES
-            .into_iter()
-            .map(|family| {
-                let labels = family.labels.iter().map(|label| (*label).to_owned());
-                Desc::new(
-                    family.name.to_owned(),
-                    family.help.to_owned(),
-                    labels.collect(),
-                    HashMap::new(),
-                )
-            })
-            .collect::<Result<_, _>>()?;
+        let descriptions = FAMILIES.into_iter().map(Family::described);
+        let descriptions = descriptions.collect::<Result<_, _>>()?;
         Ok(Self {
             telemetry,
             descriptions,

@@ -98,16 +98,9 @@ pub(super) fn read(lines: &[u8]) -> Option<HeaderMap> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::samples::fields;
     use proptest::collection::vec;
     use proptest::prelude::*;
-
-    fn fields(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in lines {
-            map.append(*name, HeaderValue::from_static(value));
-        }
-        map
-    }
 
     #[test]
     fn fields_are_read_as_they_were_written_but_for_ours() {
