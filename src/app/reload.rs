@@ -3,6 +3,8 @@
 //! Watched is the directory, not the file: editors and Kubernetes put a new
 //! file, or a new symlink, in the place of the old one.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +27,7 @@ pub(super) async fn run(file: PathBuf, shared: Arc<Shared>, limits: Arc<ArcSwap<
     // Held: it watches for as long as it lives.
     let _watcher = watch(&file, Arc::clone(&changed));
     let mut hangup = signals::asked_to_reload();
-    let mut in_force = std::fs::read(&file).unwrap_or_default();
+    let mut in_force = text_of(&file);
     loop {
         let is_asked = tokio::select! {
             () = heard(&mut hangup) => true,
@@ -34,7 +36,7 @@ pub(super) async fn run(file: PathBuf, shared: Arc<Shared>, limits: Arc<ArcSwap<
                 false
             }
         };
-        let found = std::fs::read(&file).unwrap_or_default();
+        let found = text_of(&file);
         if is_asked || found != in_force {
             in_force = found;
             reload(&file, &shared, &limits);
@@ -72,7 +74,29 @@ fn watch(file: &Path, changed: Arc<Notify>) -> Option<RecommendedWatcher> {
         .ok()
 }
 
+/// What stands in the file, as far as a configuration goes; nothing where it
+/// cannot be read.
+fn text_of(file: &Path) -> Vec<u8> {
+    let mut text = Vec::new();
+    if !would_block(file) {
+        // What is cut off here is refused as too long by whoever loads it.
+        let _ = File::open(file)
+            .and_then(|file| file.take(config::FILE_BYTES_MAX + 1).read_to_end(&mut text));
+    }
+    text
+}
+
+/// Whether reading may wait for ever, as for someone to write into a pipe: the
+/// administration runs on this thread too. At the start a pipe is welcome.
+fn would_block(file: &Path) -> bool {
+    std::fs::metadata(file).is_ok_and(|found| !found.is_file() && !found.is_dir())
+}
+
 fn reload(file: &Path, shared: &Shared, limits: &ArcSwap<Limits>) {
+    if would_block(file) {
+        tracing::error!(file = %file.display(), "the configuration was not reloaded, as it is no longer a regular file; the old one stays in force");
+        return;
+    }
     let config = match config::load(file) {
         Ok(config) => super::in_container(config),
         Err(problems) => {
@@ -94,5 +118,25 @@ fn reload(file: &Path, shared: &Shared, limits: &ArcSwap<Limits>) {
         Err(error) => {
             tracing::error!(%error, "the configuration was not reloaded; the old one stays in force");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_never_ends_and_what_may_block_is_not_read() {
+        for special in ["/dev/zero", "/dev/tty"] {
+            assert!(text_of(Path::new(special)).is_empty(), "{special}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        assert!(text_of(folder.path()).is_empty());
+        let file = folder.path().join("proxy.toml");
+        assert!(text_of(&file).is_empty());
+        std::fs::write(&file, "a").unwrap();
+        assert_eq!(text_of(&file), b"a");
+        std::fs::write(&file, vec![b'#'; 3 << 20]).unwrap();
+        assert_eq!(text_of(&file).len() as u64, config::FILE_BYTES_MAX + 1);
     }
 }

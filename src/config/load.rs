@@ -14,7 +14,7 @@ use super::reader::{Context, Table};
 use super::{Config, Upstream};
 
 /// Bytes of a configuration file; a longer one is not read to its end.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+pub(crate) const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Reads and validates the file at `path`, with the process's environment.
 ///

@@ -47,6 +47,7 @@ use crate::gate::GateBounds;
 use crate::pattern::Pattern;
 use crate::semantics::policy::{KeySpec, Policy};
 
+pub(crate) use load::FILE_BYTES_MAX;
 pub use load::{load, parse};
 pub use problem::{Place, Problem, Problems, SHOWN_MAX};
 pub use reference::reference;
