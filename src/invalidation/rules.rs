@@ -8,7 +8,7 @@
 use http::header::{CONTENT_LOCATION, LOCATION};
 use http::{HeaderMap, Method, Uri};
 
-use super::scope::{Ban, Scope};
+use super::scope::{Ban, Scope, is_same_host};
 use crate::config::{DefaultInvalidation, InvalidationRule};
 use crate::pattern::Pattern;
 use crate::semantics::tags::invalidated as groups_of;
@@ -128,7 +128,7 @@ fn path_at_same_host(reference: &http::HeaderValue, host: &str, base_path: &str)
     let uri: Uri = resolved.parse().ok()?;
     let is_same_host = uri
         .authority()
-        .is_none_or(|authority| authority.as_str().eq_ignore_ascii_case(host));
+        .is_none_or(|authority| is_same_host(authority.as_str(), host));
     is_same_host.then(|| RequestTarget::of(uri.path(), None).path.into_owned())
 }
 
@@ -210,6 +210,7 @@ mod tests {
         };
         assert!(hit(&located("/b/9?x"), "/b/9"));
         assert!(hit(&located("http://H:80/b/9"), "/b/9"));
+        assert!(hit(&located("http://h/b/9"), "/b/9"));
         assert!(hit(&located("c"), "/c"));
         assert!(!hit(&located("http://other/b/9"), "/b/9"));
     }

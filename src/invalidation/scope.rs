@@ -69,7 +69,9 @@ impl Scope {
             Self::Pattern(pattern) => pattern.matches(&target.path),
             Self::Tag(_) => true,
             Self::Url { host, path, query } => {
-                let is_host = host.as_ref().is_none_or(|host| *host == target.host);
+                let is_host = host
+                    .as_ref()
+                    .is_none_or(|host| is_same_host(host, &target.host));
                 let is_query = query
                     .as_ref()
                     .is_none_or(|query| sorted(query) == sorted(&target.query));
@@ -77,6 +79,21 @@ impl Scope {
             }
         }
     }
+}
+
+/// Whether two authorities are one place: the case of letters does not matter,
+/// nor a port that is the default of its scheme. Which scheme a client spoke is
+/// not known behind what terminates TLS, so either default counts: what is
+/// invalidated needlessly costs a fetch, what is not is wrong.
+pub(super) fn is_same_host(one: &str, other: &str) -> bool {
+    without_default_port(one).eq_ignore_ascii_case(without_default_port(other))
+}
+
+fn without_default_port(authority: &str) -> &str {
+    [":80", ":443"]
+        .iter()
+        .find_map(|port| authority.strip_suffix(port))
+        .unwrap_or(authority)
 }
 
 fn sorted(query: &str) -> Vec<&str> {
@@ -202,6 +219,15 @@ mod tests {
     }
 
     #[test]
+    fn a_default_port_is_no_other_host() {
+        assert!(is_same_host("Example.org:80", "example.org"));
+        assert!(is_same_host("example.org", "example.org:443"));
+        assert!(is_same_host("[::1]:80", "[::1]"));
+        assert!(!is_same_host("example.org:8080", "example.org"));
+        assert!(!is_same_host("[::80]", "[::]"));
+    }
+
+    #[test]
     fn a_url_matches_with_its_parameters_in_any_order() {
         let head = crate::semantics::stored::tests_support::response("/a", 0).head;
         let target = Target {
@@ -216,6 +242,8 @@ mod tests {
         assert!(url(None, None).matches_target("r", &target));
         assert!(url(Some("h"), Some("y=2&x=1")).matches_target("r", &target));
         assert!(!url(Some("g"), None).matches_target("r", &target));
+        assert!(url(Some("h:80"), None).matches_target("r", &target));
+        assert!(!url(Some("h:81"), None).matches_target("r", &target));
         assert!(!url(None, Some("x=1")).matches_target("r", &target));
     }
 }
