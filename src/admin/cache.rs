@@ -147,9 +147,15 @@ async fn perform(
     request: InvalidateRequest,
 ) -> Result<Json<InvalidatedDocument>, Problem> {
     let scope = request.scope.to_string();
+    let logged = request.scope.without_query();
     let soft = request.soft;
     let done = control.operations.invalidate(request).await?;
-    tracing::info!(%scope, soft, position = done.position, "invalidated by an operator");
+    tracing::info!(
+        scope = logged,
+        soft,
+        position = done.position,
+        "invalidated by an operator"
+    );
     Ok(Json(InvalidatedDocument {
         invalidated: scope,
         soft,

@@ -67,6 +67,17 @@ pub enum Scope {
     Url(Uri),
 }
 
+impl Scope {
+    /// The same for the log: without a query, which may hold a secret.
+    pub(super) fn without_query(&self) -> String {
+        let mut text = self.to_string();
+        if let (Self::Url(_), Some(at)) = (self, text.find('?')) {
+            text.replace_range(at.., "?…");
+        }
+        text
+    }
+}
+
 impl fmt::Display for Scope {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -294,6 +294,8 @@ mod tests {
 
     #[test]
     fn a_route_is_found_without_its_first_slash() {
+        let secret = asked("url=http://h/a%3Ftoken%3D1").unwrap();
+        assert_eq!(secret.scope.without_query(), "url http://h/a?…");
         let query = InvalidateQuery::default();
         let request = query.request_for_route("api/items", &routes()).unwrap();
         assert_eq!(request.scope, Scope::Route("/api/items".into()));
