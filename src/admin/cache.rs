@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 
 use super::control::Control;
 use super::operations::InvalidateRequest;
-use super::parameters::{InvalidateQuery, Parameters, TierQuery};
+use super::parameters::{InvalidateQuery, Parameters, Segments, TierQuery};
 use super::problem::Problem;
 use super::shapes::{
     CacheDocument, CacheFigures, CacheSummary, ClearedDocument, InvalidatedDocument,
@@ -135,7 +135,7 @@ pub(super) async fn invalidate(
 /// `POST /cache/invalidate/{route}`
 pub(super) async fn invalidate_route(
     State(control): State<Arc<Control>>,
-    Path(name): Path<String>,
+    Segments(name): Segments<String>,
     Parameters(query): Parameters<InvalidateQuery>,
 ) -> Result<Json<InvalidatedDocument>, Problem> {
     let request = query.request_for_route(&name, &control.operations.routes())?;

@@ -47,7 +47,12 @@ pub fn router(control: Arc<Control>) -> Router {
     let router = table::routes()
         .into_iter()
         .fold(Router::new(), |router, route| {
-            router.route(route.path, route.handler)
+            let handler = if route.takes_no_query() {
+                route.handler.route_layer(from_fn(parameters::refuse))
+            } else {
+                route.handler
+            };
+            router.route(route.path, handler)
         });
     // The guard goes around everything, unknown paths included: without the
     // token, not even which paths there are is told.

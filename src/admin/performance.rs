@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::Method;
 
 use super::control::Control;
-use super::parameters::{LimitQuery, Parameters, WindowQuery};
+use super::parameters::{LimitQuery, Parameters, Segments, WindowQuery};
 use super::problem::Problem;
 use super::shapes::{
     CacheAdvice, CachePerformanceDocument, CacheSplit, CgroupDocument, ConnectionsDocument,
@@ -37,7 +37,7 @@ fn all(control: &Control) -> Vec<EndpointDocument> {
 /// `GET /performance/endpoint/{method}/{endpoint}`
 pub(super) async fn endpoint(
     State(control): State<Arc<Control>>,
-    Path((method, endpoint)): Path<(String, String)>,
+    Segments((method, endpoint)): Segments<(String, String)>,
 ) -> Result<Json<EndpointDocument>, Problem> {
     let method = method.to_ascii_uppercase();
     let label = Method::from_bytes(method.as_bytes())

@@ -34,6 +34,13 @@ impl AdminRoute {
     pub(super) fn is_open(&self) -> bool {
         auth::OPEN.contains(&self.path)
     }
+
+    /// Whether every parameter of a query is unknown to it. Probes, scrapers and
+    /// browsers may add what they like to what they read as text.
+    pub(super) fn takes_no_query(&self) -> bool {
+        let is_text = matches!(self.answer, Answer::Text(_));
+        !is_text && self.parameters.iter().all(|parameter| parameter.is_in_path)
+    }
 }
 
 /// Reading or commanding.

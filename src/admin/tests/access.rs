@@ -201,3 +201,28 @@ async fn a_drain_ends_idle_connections_and_the_listener() {
     idle.read_to_end(&mut rest).await.unwrap();
     assert!(TcpStream::connect(admin.address).await.is_err());
 }
+
+#[tokio::test]
+async fn a_command_without_parameters_refuses_them() {
+    let admin = Admin::run(None).await;
+    for target in ["/cache/reset-stats?route=users", "/performance/reset?x"] {
+        let answer = admin.post(target).await;
+        assert_eq!(answer.status, 400, "{target}");
+        assert!(answer.detail().contains("takes no parameters"));
+    }
+    assert_eq!(admin.ask("GET", "/queues?x=1", &[]).await.status, 400);
+    assert_eq!(admin.ask("GET", "/queues?", &[]).await.status, 200);
+    // Probes and scrapers add what they like.
+    assert_eq!(admin.ask("GET", "/livez?x=1", &[]).await.status, 200);
+    assert_eq!(admin.ask("GET", "/metrics?x=1", &[]).await.status, 200);
+    assert_eq!(admin.ask("GET", "/health?x=1", &[]).await.status, 400);
+    assert_eq!(admin.ask("PUT", "/queues?x=1", &[]).await.status, 405);
+}
+
+#[tokio::test]
+async fn a_path_that_is_no_text_is_refused_as_a_problem() {
+    let admin = Admin::run(None).await;
+    let answer = admin.ask("GET", "/performance/endpoint/GET/%ff", &[]).await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.head.contains("application/problem+json"));
+}
