@@ -55,7 +55,8 @@ impl Keys {
             }
             pattern.push(letter);
         }
-        pattern.push('*');
+        // The brace, too: the namespace `shop:r` would be part of `shop` else.
+        pattern.push_str("{*");
         pattern
     }
 }
@@ -82,6 +83,6 @@ mod tests {
 
     #[test]
     fn a_namespace_is_matched_literally() {
-        assert_eq!(Keys::of("a*[b]").pattern(), r"a\*\[b\]:r:*");
+        assert_eq!(Keys::of("a*[b]").pattern(), r"a\*\[b\]:r:{*");
     }
 }

@@ -234,15 +234,22 @@ async fn clearing_frees_the_records_of_the_namespace_and_no_others() {
         store.store(CacheKey([key; 32]), Arc::new(response("x")), TTL);
     }
     within(store.flushed()).await;
+    // Of the namespace that is this one's with `:r` after it.
+    let longer = store
+        .keys
+        .base(&CacheKey([0; 32]))
+        .replacen(":r:", ":r:r:", 1);
+    redis.cli(&["SET", &longer, "stays"]);
     redis.cli(&["SET", "other:r:{1}", "stays"]);
     store.clear();
     within(async {
-        while redis.cli(&["DBSIZE"]) != "1" {
+        while redis.cli(&["DBSIZE"]) != "2" {
             tokio::task::yield_now().await;
         }
     })
     .await;
     assert_eq!(redis.cli(&["GET", "other:r:{1}"]), "stays");
+    assert_eq!(redis.cli(&["GET", &longer]), "stays");
 }
 
 #[tokio::test]
