@@ -22,6 +22,12 @@ use crate::telemetry::counters::RedisCounters;
 pub const BLOCK_MAX: Duration = Duration::from_millis(500);
 /// How much longer its answer may take before Redis counts as hanging.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
+/// The log is read from its beginning no more often: in a Redis that evicts
+/// it at every write there would be time for nothing else.
+const REPLAY_PAUSE_MIN: Duration = Duration::from_millis(50);
+/// Two replays within this are told as what they are: a log that does not
+/// last.
+const REPLAYS_APART: Duration = Duration::from_secs(10);
 /// Entries in one read.
 const READ_MAX: usize = 512;
 
@@ -88,6 +94,8 @@ pub fn follow(
         position: None,
         cursor: LogPosition::default(),
         is_out_of_touch_told: false,
+        replayed: None,
+        is_unrest_told: false,
         sink,
     };
     Task::start(follower.run(endpoint))
@@ -105,6 +113,10 @@ struct Follower<Sink> {
     /// holds what is no part of the log.
     cursor: LogPosition,
     is_out_of_touch_told: bool,
+    /// When the log was last read from its beginning.
+    replayed: Option<Instant>,
+    /// Whether it was told that this comes too often.
+    is_unrest_told: bool,
     sink: Sink,
 }
 
@@ -211,6 +223,11 @@ impl<Sink: FnMut(Event)> Follower<Sink> {
     /// Reads the whole log. Where it is begun anew meanwhile, the next read
     /// finds out.
     async fn replay(&mut self, connection: &mut Connection) -> RedisResult<()> {
+        let since = self.replayed.map(|at| at.elapsed());
+        if let Some(since) = since {
+            tokio::time::sleep(REPLAY_PAUSE_MIN.saturating_sub(since)).await;
+        }
+        self.replayed = Some(Instant::now());
         let ack = self.ack(self.position.unwrap_or_default());
         let sent = Instant::now();
         let state: LogState = self.name.state(&ack).query_async(connection).await?;
@@ -238,10 +255,7 @@ impl<Sink: FnMut(Event)> Follower<Sink> {
             }
         }
         let (horizon, position, entries) = replay.finish(state.last);
-        tracing::info!(
-            entries = entries.len(),
-            "the invalidation log is read from its beginning"
-        );
+        self.tell_replay(since, entries.len());
         self.counters.log.gaps.increment();
         self.counters.log.entries_read.add(entries.len() as u64);
         self.cursor = self.cursor.max(position);
@@ -253,6 +267,21 @@ impl<Sink: FnMut(Event)> Follower<Sink> {
         });
         self.in_sync(sent, incarnation);
         Ok(())
+    }
+
+    fn tell_replay(&mut self, since_last: Option<Duration>, entries: usize) {
+        if since_last.is_none_or(|since| since > REPLAYS_APART) {
+            self.is_unrest_told = false;
+            tracing::info!(entries, "the invalidation log is read from its beginning");
+        } else if self.is_unrest_told {
+            tracing::debug!(entries, "the log is read from its beginning once more");
+        } else {
+            self.is_unrest_told = true;
+            tracing::warn!(
+                entries,
+                "the invalidation log does not last: does Redis evict it (maxmemory-policy), or is it flushed?"
+            );
+        }
     }
 
     /// What is part of this log; anything else is counted and passed over.

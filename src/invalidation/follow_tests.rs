@@ -124,6 +124,19 @@ async fn the_whole_log_is_told_first_and_then_what_comes_in_order() {
 }
 
 #[tokio::test]
+async fn a_log_that_does_not_last_is_not_read_without_a_pause() {
+    let redis = TestRedis::started();
+    let mut reader = read(&redis);
+    let began = Instant::now();
+    reader.gap().await;
+    for _ in 0..4 {
+        redis.cli(&["FLUSHALL"]);
+        reader.gap().await;
+    }
+    assert!(began.elapsed() >= REPLAY_PAUSE_MIN * 4);
+}
+
+#[tokio::test]
 async fn being_in_sync_is_told_again_and_again() {
     let redis = TestRedis::started();
     let mut reader = read(&redis);

@@ -61,7 +61,6 @@ impl Here {
                 position,
                 entries,
             } => {
-                tracing::info!(entries = entries.len(), "the invalidation log is read anew");
                 let entries = self.read_all(&entries);
                 self.bans.start_over(horizon, &entries, position, now);
                 self.changed.notify_one();
@@ -78,10 +77,7 @@ impl Here {
                 }
                 self.heard.notify_waiters();
             }
-            Event::OutOfTouch => {
-                self.touch.lost();
-                tracing::warn!("out of touch with the invalidation log");
-            }
+            Event::OutOfTouch => self.touch.lost(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Whether a response may be stored by a shared cache (RFC 9111 §3).
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE, SET_COOKIE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::freshness::{Freshness, LifetimeSource, is_heuristically_cacheable};
@@ -128,10 +128,16 @@ pub fn judge(exchange: &Exchange<'_>, policy: &Policy, spec: &KeySpec) -> Storab
 
 /// What of a failure of the origin those may be told who waited for the same
 /// fetch, where nothing in it speaks of the one who asked. It is not stored:
-/// whoever comes later is not told.
+/// whoever comes later is not told. Nobody asked for a failure, and what writes
+/// its page may print the request: to one with a cookie it is for that cookie
+/// alone.
 #[must_use]
 pub fn judge_failure(exchange: &Exchange<'_>, policy: &Policy, spec: &KeySpec) -> Option<Storable> {
     let shareable = Shareable::of(exchange, policy, spec).ok()?;
+    let is_by_cookie = shareable.vary.names().contains(&COOKIE);
+    if exchange.request.contains_key(COOKIE) && !is_by_cookie {
+        return None;
+    }
     let may_reuse = !shareable.freshness.always_validate;
     may_reuse
         .then(|| shareable.storable(exchange, policy).ok())

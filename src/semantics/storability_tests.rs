@@ -210,4 +210,5 @@ fn a_failure_is_shared_where_its_fields_speak_of_nobody_rfc9111_3_5_5_2_2() {
     }
     assert!(!is_shared(&[("authorization", "Bearer x")], &[]));
     assert!(!is_shared(&[("cache-control", "no-store")], &[]));
+    assert!(!is_shared(&[("cookie", "a=1")], &[]));
 }
