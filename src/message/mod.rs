@@ -3,6 +3,7 @@
 //! Knows nothing of caching, configuration or connections.
 
 pub mod body;
+pub mod chunked;
 pub mod digits;
 pub mod directives;
 pub mod fields;

@@ -3,8 +3,8 @@
 //! Pure: bytes in, what may be done with them out; the socket is the guard's.
 //! A head passes whole or not at all, content passes as it comes.
 
-use super::chunked::{Chunked, Then, is_token};
 use super::head::{self, Framing};
+use crate::message::chunked::{Chunked, Then, is_token};
 use crate::proxy::Plain;
 use crate::server::Problem;
 
@@ -169,7 +169,7 @@ impl Framer {
                 match message.framing {
                     Framing::Counted(0) => self.end_message(),
                     Framing::Counted(length) => self.state = State::Counted(length),
-                    Framing::Chunked => self.state = State::Chunked(Chunked::new()),
+                    Framing::Chunked => self.state = State::Chunked(Chunked::of_request()),
                 }
                 Step::Pass(head.len())
             }

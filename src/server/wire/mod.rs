@@ -6,14 +6,13 @@
 //! leave nothing to interpretation; what passes means the same to everyone
 //! behind it.
 //!
-//! [`interim`] is what the guard writes itself; [`head`] checks one head, [`chunked`] follows one chunked body, [`framer`]
-//! strings them together; [`feed`] holds back what may not pass; [`guard`] is
+//! [`interim`] is what the guard writes itself; [`head`] checks one head,
+//! [`framer`] strings heads and bodies together; [`feed`] holds back what may not pass; [`guard`] is
 //! the socket that does it all on the way, and [`exchange`] is how it and the request stack speak about a connection's
 //! requests. [`authority`] and [`target`] know the two grammars that a head
 //! has inside.
 
 mod authority;
-mod chunked;
 mod deadlines;
 mod exchange;
 mod feed;

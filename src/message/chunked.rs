@@ -1,9 +1,10 @@
 //! Follows a chunked body (RFC 9112, section 7.1) to its end, strictly.
 //!
-//! Passes content through untouched; only finds where it ends. No leniency:
-//! CRLF and nothing else ends a line, a size is hexadecimal digits and
-//! nothing else, and what may surround content without being content
-//! (extensions, trailer fields) is bounded.
+//! Passes content through untouched; only finds where it ends. No leniency
+//! towards a client: CRLF and nothing else ends a line, a size is hexadecimal
+//! digits and nothing else, and what may surround content without being content
+//! (extensions, trailer fields) is bounded. An origin may put spaces after a
+//! size, as some have always done.
 
 /// Digits of one chunk size: fifteen, so that a size never overflows.
 const SIZE_DIGITS_MAX: u8 = 15;
@@ -13,19 +14,22 @@ const EXTENSION_BYTES_MAX: u32 = 4 * 1024;
 const TRAILER_BYTES_MAX: u32 = 8 * 1024;
 
 /// Where in a chunked body the next byte stands.
-#[derive(Clone, Debug)]
-pub(super) struct Chunked {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunked {
     state: State,
     /// Of this chunk, so far; then what is left of its content.
     size: u64,
     digits: u8,
     extension_bytes: u32,
     trailer_bytes: u32,
+    /// Whether spaces may follow a size.
+    allows_spaces: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Size,
+    SizeSpaces,
     Extension,
     SizeLf,
     Content,
@@ -43,16 +47,16 @@ enum State {
 
 /// What was found in some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub struct Found {
     /// So many bytes from the front belong to the body and are well-formed.
-    pub(super) passed: usize,
+    pub passed: usize,
     /// How it goes on after them.
-    pub(super) then: Then,
+    pub then: Then,
 }
 
 /// How a body goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Then {
+pub enum Then {
     /// With more bytes.
     More,
     /// Not at all: it ended.
@@ -62,24 +66,42 @@ pub(super) enum Then {
 }
 
 impl Chunked {
-    pub(super) fn new() -> Self {
+    /// Before the first byte of a request's body.
+    #[must_use]
+    pub fn of_request() -> Self {
         Self {
             state: State::Size,
             size: 0,
             digits: 0,
             extension_bytes: 0,
             trailer_bytes: 0,
+            allows_spaces: false,
+        }
+    }
+
+    /// Before the first byte of a response's body.
+    #[must_use]
+    pub fn of_response() -> Self {
+        Self {
+            allows_spaces: true,
+            ..Self::of_request()
         }
     }
 
     /// Follows the body through `bytes`.
-    pub(super) fn follow(&mut self, bytes: &[u8]) -> Found {
+    pub fn follow(&mut self, bytes: &[u8]) -> Found {
+        self.take_content(bytes, |_| {})
+    }
+
+    /// The same, giving each piece of content to `take`.
+    pub fn take_content(&mut self, bytes: &[u8], mut take: impl FnMut(&[u8])) -> Found {
         let mut passed = 0;
         while let Some(&byte) = bytes.get(passed) {
             if self.state == State::Content {
                 let here = usize::try_from(self.size)
                     .unwrap_or(usize::MAX)
                     .min(bytes.len() - passed);
+                take(&bytes[passed..passed + here]);
                 passed += here;
                 self.size -= here as u64;
                 if self.size == 0 {
@@ -116,7 +138,15 @@ impl Chunked {
             (State::Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => self.digit(byte),
             (State::Size, b'\r') if self.digits > 0 => State::SizeLf,
             (State::Size, b';') if self.digits > 0 => State::Extension,
-            (State::Extension, b'\r') => State::SizeLf,
+            (State::Size, b' ' | b'\t') if self.digits > 0 && self.allows_spaces => {
+                State::SizeSpaces
+            }
+            (State::SizeSpaces, b' ' | b'\t') => {
+                self.extension_bytes += 1;
+                within(self.extension_bytes, EXTENSION_BYTES_MAX, State::SizeSpaces)
+            }
+            (State::SizeSpaces, b';') => State::Extension,
+            (State::SizeSpaces | State::Extension, b'\r') => State::SizeLf,
             (State::Extension, byte) if is_text(byte) => {
                 self.extension_bytes += 1;
                 within(self.extension_bytes, EXTENSION_BYTES_MAX, State::Extension)
@@ -173,7 +203,8 @@ const fn is_text(byte: u8) -> bool {
 }
 
 /// `tchar`
-pub(super) const fn is_token(byte: u8) -> bool {
+#[must_use]
+pub const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,
@@ -199,7 +230,7 @@ mod tests {
     use super::*;
 
     fn follow(bytes: &[u8]) -> Found {
-        Chunked::new().follow(bytes)
+        Chunked::of_request().follow(bytes)
     }
 
     #[test]
@@ -208,7 +239,7 @@ mod tests {
         let length = body.len() - "GET /".len();
         for first in 0..length {
             for second in first..length {
-                let mut chunked = Chunked::new();
+                let mut chunked = Chunked::of_request();
                 assert_eq!(chunked.follow(&body[..first]).then, Then::More);
                 assert_eq!(chunked.follow(&body[first..second]).then, Then::More);
                 let found = chunked.follow(&body[second..]);
@@ -248,6 +279,17 @@ mod tests {
         ] {
             assert_eq!(follow(bad.as_bytes()).then, Then::Malformed, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn content_is_told_from_what_surrounds_it() {
+        let mut content = Vec::new();
+        let body = b"3 \r\nabc\r\n2\t;x\r\nde\r\n0\r\nx: y\r\n\r\n";
+        let mut chunked = Chunked::of_response();
+        let found = chunked.take_content(body, |piece| content.extend_from_slice(piece));
+        assert_eq!(found.then, Then::End);
+        assert_eq!(content, b"abcde");
+        assert_eq!(follow(body).then, Then::Malformed);
     }
 
     #[test]
