@@ -24,6 +24,7 @@ use super::connect::{Timed, To, UnixConnector};
 use super::counted::Counted;
 use super::error::{OriginError, OriginErrorKind};
 use super::upload::Upload;
+use super::wire_pool::{Dial, WirePool};
 use crate::config::{OriginConfig, Upstream};
 use crate::message::{Body, BodyError};
 use crate::telemetry::upstream::UpstreamCounters;
@@ -32,6 +33,8 @@ use crate::telemetry::upstream::UpstreamCounters;
 #[derive(Clone, Debug)]
 pub struct OriginClient {
     transport: Transport,
+    /// Connections for exchanges written by hand, where there may be any.
+    wire: Option<Arc<WirePool>>,
     config: Arc<OriginConfig>,
     counters: Arc<UpstreamCounters>,
 }
@@ -73,27 +76,48 @@ impl OriginClient {
         counters: &Arc<UpstreamCounters>,
     ) -> Result<Self, TrustError> {
         let root = PathAndQuery::from_static("/");
-        let transport = match upstream {
+        let (transport, dial) = match upstream {
             Upstream::Http { authority } => {
                 let to = uri(Scheme::HTTP, authority.clone(), root);
                 let connector = timed(config, To::new(tcp(), to));
-                Transport::Http(builder(config).build(Counted::new(connector, counters)))
+                let connector = Counted::new(connector, counters);
+                let dial = Dial::Tcp(connector.clone());
+                (
+                    Transport::Http(builder(config).build(connector)),
+                    Some(dial),
+                )
             }
             Upstream::Https { authority } => {
                 let to = uri(Scheme::HTTPS, authority.clone(), root);
                 let connector = timed(config, To::new(tls(config)?, to));
-                Transport::Https(builder(config).build(Counted::new(connector, counters)))
+                let connector = Counted::new(connector, counters);
+                (Transport::Https(builder(config).build(connector)), None)
             }
             Upstream::Unix { path } => {
                 let connector = timed(config, UnixConnector::new(path.clone()));
-                Transport::Unix(builder(config).build(Counted::new(connector, counters)))
+                let connector = Counted::new(connector, counters);
+                let dial = Dial::Unix(connector.clone());
+                (
+                    Transport::Unix(builder(config).build(connector)),
+                    Some(dial),
+                )
             }
         };
+        let config = Arc::new(config.clone());
+        let wire = dial.map(|dial| WirePool::new(dial, Arc::clone(&config), Arc::clone(counters)));
         Ok(Self {
             transport,
-            config: Arc::new(config.clone()),
+            wire,
+            config,
             counters: Arc::clone(counters),
         })
+    }
+
+    /// Connections for exchanges written by hand; `None` where the upstream is
+    /// spoken to in TLS.
+    #[must_use]
+    pub fn wire(&self) -> Option<&Arc<WirePool>> {
+        self.wire.as_ref()
     }
 
     /// Timeouts and bounds of this client.

@@ -127,6 +127,16 @@ impl Service<Uri> for UnixConnector {
 #[derive(Debug)]
 pub struct UnixConnection(TokioIo<UnixStream>);
 
+impl UnixConnection {
+    pub(super) fn stream(&self) -> &UnixStream {
+        self.0.inner()
+    }
+
+    pub(super) fn stream_mut(&mut self) -> &mut UnixStream {
+        self.0.inner_mut()
+    }
+}
+
 impl Connection for UnixConnection {
     fn connected(&self) -> Connected {
         Connected::new()

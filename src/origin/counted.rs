@@ -36,6 +36,16 @@ pub(super) struct CountedConnection<T> {
     counters: Arc<UpstreamCounters>,
 }
 
+impl<T> CountedConnection<T> {
+    pub(super) fn get_ref(&self) -> &T {
+        &self.connection
+    }
+
+    pub(super) fn get_mut(&mut self) -> &mut T {
+        &mut self.connection
+    }
+}
+
 impl<T> Drop for CountedConnection<T> {
     fn drop(&mut self) {
         self.counters.open.subtract(1);

@@ -9,3 +9,6 @@ pub mod error;
 pub mod request;
 pub mod timeout;
 mod upload;
+pub mod wire_exchange;
+pub mod wire_head;
+pub mod wire_pool;
