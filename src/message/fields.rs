@@ -67,20 +67,45 @@ fn remove_any(fields: &mut HeaderMap, names: &[HeaderName]) {
 }
 
 /// Fields that a hostile `Connection` must not remove.
+static END_TO_END: [HeaderName; 9] = [
+    http::header::AUTHORIZATION,
+    http::header::CACHE_CONTROL,
+    http::header::CONTENT_LENGTH,
+    http::header::COOKIE,
+    HOST,
+    FORWARDED,
+    X_FORWARDED_FOR,
+    X_FORWARDED_HOST,
+    X_FORWARDED_PROTO,
+];
+
 fn is_end_to_end(name: &HeaderName) -> bool {
-    use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE};
-    [
-        AUTHORIZATION,
-        CACHE_CONTROL,
-        CONTENT_LENGTH,
-        COOKIE,
-        HOST,
-        FORWARDED,
-        X_FORWARDED_FOR,
-        X_FORWARDED_HOST,
-        X_FORWARDED_PROTO,
-    ]
-    .contains(name)
+    END_TO_END.contains(name)
+}
+
+/// Whether a field of this name speaks of one connection, whatever
+/// `Connection` says.
+#[must_use]
+pub fn is_hop_by_hop(name: &str) -> bool {
+    is_any(&HOP_BY_HOP, name)
+}
+
+/// Whether `Connection` can make a field of this name one that does.
+#[must_use]
+pub fn can_be_hop_by_hop(name: &str) -> bool {
+    !is_any(&END_TO_END, name)
+}
+
+/// Whether a field of this name says something of the way a request took.
+#[must_use]
+pub fn is_of_the_way(name: &str) -> bool {
+    is_any(&OF_THE_WAY, name)
+}
+
+fn is_any(names: &[HeaderName], name: &str) -> bool {
+    names
+        .iter()
+        .any(|other| name.eq_ignore_ascii_case(other.as_str()))
 }
 
 /// Appends ourselves to `Via` (RFC 9110 §7.6.3).
@@ -147,8 +172,9 @@ pub fn set_forwarded(fields: &mut HeaderMap, peer: IpAddr, is_trusted: bool) {
     }
     let mut address = Vec::with_capacity(40);
     push_address(&mut address, peer);
-    let element = forwarded_element(peer, &address, host.as_ref());
-    append_member(fields, FORWARDED, element);
+    let mut element = Vec::with_capacity(96);
+    push_forwarded(&mut element, peer, host.as_ref().map(HeaderValue::as_bytes));
+    append_member(fields, FORWARDED, value(element));
     append_member(fields, X_FORWARDED_FOR, value(address));
     fields
         .entry(X_FORWARDED_PROTO)
@@ -158,18 +184,16 @@ pub fn set_forwarded(fields: &mut HeaderMap, peer: IpAddr, is_trusted: bool) {
     }
 }
 
-/// `for=…;host=…;proto=http` (RFC 7239 §4).
-fn forwarded_element(peer: IpAddr, address: &[u8], host: Option<&HeaderValue>) -> HeaderValue {
-    let mut element = Vec::with_capacity(96);
+/// Appends `for=…;host=…;proto=http` (RFC 7239 §4).
+pub fn push_forwarded(element: &mut Vec<u8>, peer: IpAddr, host: Option<&[u8]>) {
     element.extend_from_slice(b"for=");
     if peer.is_ipv6() {
         element.extend_from_slice(b"\"[");
-        element.extend_from_slice(address);
+        push_address(element, peer);
         element.extend_from_slice(b"]\"");
     } else {
-        element.extend_from_slice(address);
+        push_address(element, peer);
     }
-    let host = host.map(HeaderValue::as_bytes);
     let can_be_quoted = |byte: &u8| (0x20..0x7f).contains(byte) && !matches!(byte, b'"' | b'\\');
     if let Some(host) = host.filter(|host| host.iter().all(can_be_quoted)) {
         element.extend_from_slice(b";host=\"");
@@ -177,10 +201,10 @@ fn forwarded_element(peer: IpAddr, address: &[u8], host: Option<&HeaderValue>) -
         element.push(b'"');
     }
     element.extend_from_slice(b";proto=http");
-    value(element)
 }
 
-fn push_address(text: &mut Vec<u8>, address: IpAddr) {
+/// Appends an address as `X-Forwarded-For` has it.
+pub fn push_address(text: &mut Vec<u8>, address: IpAddr) {
     match address {
         IpAddr::V4(address) => {
             for (position, octet) in address.octets().into_iter().enumerate() {

@@ -25,14 +25,17 @@ use crate::semantics::reuse::Reuse;
 use crate::semantics::target::RequestTarget;
 use crate::telemetry::spans::TRACEPARENT;
 
-/// A GET of HTTP/1.1 for a path, without content, that asks for nothing a
-/// stored response could not give it as it is.
+/// A GET of HTTP/1.1 for a path, without content, that asks nothing of the
+/// connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Plain<'a> {
     target: &'a str,
     /// As the client named it.
     host: &'a str,
     fields: &'a [Header<'a>],
+    /// Whether it asks for nothing a stored response could not give it as it
+    /// is.
+    takes_any: bool,
 }
 
 impl<'a> Plain<'a> {
@@ -45,9 +48,12 @@ impl<'a> Plain<'a> {
             return None;
         }
         let mut host = None;
+        let mut takes_any = true;
         for field in &*head.headers {
-            if asks_for_more(field) {
-                return None;
+            match MeaningFor::of(field) {
+                MeaningFor::Connection => return None,
+                MeaningFor::Store => takes_any = false,
+                MeaningFor::Application => {}
             }
             if field.name.eq_ignore_ascii_case("host") {
                 host = std::str::from_utf8(field.value).ok();
@@ -57,6 +63,7 @@ impl<'a> Plain<'a> {
             target,
             host: host?,
             fields: head.headers,
+            takes_any,
         })
     }
 }
@@ -68,30 +75,66 @@ impl Plain<'_> {
         self.target
     }
 
-    fn field(&self, name: &HeaderName) -> Option<&[u8]> {
+    pub(super) fn field(&self, name: &HeaderName) -> Option<&[u8]> {
         let is_it = |field: &&Header<'_>| field.name.eq_ignore_ascii_case(name.as_str());
         self.fields.iter().find(is_it).map(|field| field.value)
     }
+
+    pub(super) fn path_and_query(&self) -> (&str, Option<&str>) {
+        match self.target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (self.target, None),
+        }
+    }
+
+    pub(super) fn host(&self) -> &str {
+        self.host
+    }
+
+    pub(super) fn fields(&self) -> &[Header<'_>] {
+        self.fields
+    }
 }
 
-/// Whether a field has a meaning for what the store does, for the connection
-/// or for the framing.
-fn asks_for_more(field: &Header<'_>) -> bool {
-    let is = |name: &str| field.name.eq_ignore_ascii_case(name);
-    // The length first: it tells most names apart at once.
-    let asks = match field.name.len() {
-        5 => is("range"),
-        6 => is("expect") || is("pragma"),
-        7 => is("upgrade"),
-        8 => is("if-match") || is("if-range"),
-        10 => is("connection") && !field.value.eq_ignore_ascii_case(b"keep-alive"),
-        13 => is("cache-control") || is("if-none-match"),
-        14 => is("content-length"),
-        17 => is("if-modified-since") || is("transfer-encoding"),
-        19 => is("if-unmodified-since"),
-        _ => false,
-    };
-    asks || names_override(field.name)
+/// For what a field has a meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum MeaningFor {
+    /// The connection or the framing; or it makes another request of this one.
+    Connection,
+    /// What the store does.
+    Store,
+    /// The application alone.
+    Application,
+}
+
+impl MeaningFor {
+    fn of(field: &Header<'_>) -> Self {
+        let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+        // The length first: it tells most names apart at once.
+        let (connection, store) = match field.name.len() {
+            2 => (is("te"), false),
+            5 => (false, is("range")),
+            6 => (is("expect"), is("pragma")),
+            7 => (is("upgrade"), false),
+            8 => (false, is("if-match") || is("if-range")),
+            10 => {
+                let asks = is("connection") && !field.value.eq_ignore_ascii_case(b"keep-alive");
+                (asks, false)
+            }
+            13 => (false, is("cache-control") || is("if-none-match")),
+            14 => (is("content-length"), false),
+            17 => (is("transfer-encoding"), is("if-modified-since")),
+            19 => (false, is("if-unmodified-since")),
+            _ => (false, false),
+        };
+        if connection || names_override(field.name) {
+            Self::Connection
+        } else if store {
+            Self::Store
+        } else {
+            Self::Application
+        }
+    }
 }
 
 /// Answers a plain request, if a fresh response is in memory for it: writes
@@ -103,10 +146,10 @@ pub(super) fn answer(
     received: Instant,
     outgoing: &mut Outgoing,
 ) -> bool {
-    let (path, query) = match plain.target.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (plain.target, None),
-    };
+    if !plain.takes_any {
+        return false;
+    }
+    let (path, query) = plain.path_and_query();
     let target = RequestTarget::of(path, query);
     if target.is_ambiguous {
         return false;

@@ -23,6 +23,7 @@ use crate::origin::request::overriding_methods;
 mod ask;
 mod collapse;
 mod direct;
+mod direct_pass;
 mod failure;
 mod fetch;
 mod fill;
@@ -42,9 +43,11 @@ mod reply;
 mod settle;
 mod shared;
 mod told;
+mod wire_fields;
 mod write;
 
 pub use direct::Plain;
+pub use direct_pass::{DirectPass, End, Passing};
 pub use failure::{Failure, ProxyError};
 pub use shared::{Shared, Site, SiteError};
 pub use told::Told;
@@ -99,6 +102,18 @@ impl Proxy {
         outgoing: &mut Outgoing,
     ) -> bool {
         direct::answer(&self.shared, plain, peer, received, outgoing)
+    }
+
+    /// Begins to pass a plain request on to the origin, where no route matches
+    /// it. Else nothing has happened, and [`Proxy::serve`] answers it.
+    #[must_use]
+    pub fn pass_directly(
+        &self,
+        plain: &Plain<'_>,
+        peer: Peer,
+        received: Instant,
+    ) -> Option<Box<DirectPass>> {
+        direct_pass::begin(&self.shared, self.thread, plain, peer, received)
     }
 
     /// Answers a request.

@@ -245,6 +245,48 @@ impl Hit<'_> {
     }
 }
 
+/// A plain read that was passed on: what [`Told`] is to other requests.
+#[derive(Debug)]
+pub(super) struct Passed<'a> {
+    pub(super) telemetry: &'a Telemetry,
+    pub(super) path: &'a str,
+    pub(super) now: Timestamp,
+    pub(super) started: Instant,
+    pub(super) client: IpAddr,
+    /// From request sent to the origin's head.
+    pub(super) upstream: Duration,
+    pub(super) body_bytes: Option<u64>,
+}
+
+impl Passed<'_> {
+    /// Ends a head that stands at our member of `Cache-Status`, with the
+    /// fields that every answer has, and counts the answer.
+    pub(super) fn stamp(&self, head: &mut Vec<u8>, status: StatusCode, cache_status: CacheStatus) {
+        let cache = CacheResult::Bypass;
+        cache_status.write(head);
+        head.extend_from_slice(b"\r\nx-cache: ");
+        head.extend_from_slice(cache.as_str().as_bytes());
+        head.extend_from_slice(b"\r\nx-process-time: ");
+        let elapsed = self.started.elapsed();
+        push_thousandths(head, micros(elapsed));
+        head.extend_from_slice(b"\r\n\r\n");
+        self.telemetry.served(&ResponseServed {
+            at: self.now.plus(elapsed),
+            route: None,
+            method: &Method::GET,
+            path: self.path,
+            status,
+            cache,
+            elapsed,
+            upstream: Some(self.upstream),
+            body_bytes: self.body_bytes,
+            saved: None,
+            client: Some(self.client),
+            span: None,
+        });
+    }
+}
+
 /// Milliseconds with three decimals.
 fn milliseconds(elapsed: Duration) -> HeaderValue {
     let mut text = Vec::with_capacity(16);

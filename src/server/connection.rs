@@ -89,10 +89,8 @@ pub(super) async fn serve<I, S, E>(
     match protocol {
         Ok(Some(Protocol::Http1)) => {
             // Until there is something for hyper to do, it is not asked.
-            tokio::select! {
-                biased;
-                () = guard.answer_directly() => {}
-                _ = drain.begun_beside() => {}
+            if !serve_directly(&mut guard, &drain).await {
+                return;
             }
             let mut builder = http1::Builder::new();
             builder
@@ -144,6 +142,38 @@ pub(super) async fn serve<I, S, E>(
         }
         // Nobody said anything: there is nobody to answer.
         Ok(None) | Err(_) => {}
+    }
+}
+
+/// Answers and passes on what needs no hyper, until something does or the
+/// drain begins; what is under way then is finished. Says whether the
+/// connection goes on.
+async fn serve_directly<I, D>(guard: &mut Guard<I, D>, drain: &Drain) -> bool
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    D: Direct + Unpin,
+{
+    let mut begun = pin!(drain.begun_beside());
+    loop {
+        let pass = tokio::select! {
+            biased;
+            pass = guard.answer_directly() => pass,
+            _ = begun.as_mut() => return true,
+        };
+        let Some(pass) = pass else {
+            return true;
+        };
+        let mut passing = pin!(guard.pass(pass));
+        let goes_on = tokio::select! {
+            biased;
+            goes_on = passing.as_mut() => goes_on,
+            deadline = begun.as_mut() => {
+                return timeout_at(deadline, passing).await.unwrap_or(false);
+            }
+        };
+        if !goes_on {
+            return false;
+        }
     }
 }
 

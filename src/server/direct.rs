@@ -5,11 +5,14 @@
 //! parsed head first, and may answer it there and then; hyper never sees such
 //! a request. It changes nothing for the client: order, keep-alive, limits and
 //! deadlines are the guard's in either case.
+//!
+//! A connection that has asked for nothing else is not hyper's yet. While that
+//! is so, plain requests that are only passed on are passed on from here too.
 
 use std::time::Instant;
 
 use crate::message::outgoing::Outgoing;
-use crate::proxy::{Peer, Plain, Proxy};
+use crate::proxy::{DirectPass, Peer, Plain, Proxy};
 
 /// A service that can answer some requests at once.
 pub trait Direct {
@@ -26,6 +29,15 @@ pub trait Direct {
 
     /// A connection ended in an error: to be counted.
     fn connection_failed(&self);
+
+    /// Begins to pass such a request on, where that is all there is to do.
+    /// Else nothing has happened.
+    fn pass_directly(
+        &self,
+        plain: &Plain<'_>,
+        peer: Peer,
+        received: Instant,
+    ) -> Option<Box<DirectPass>>;
 }
 
 impl Direct for Proxy {
@@ -42,6 +54,15 @@ impl Direct for Proxy {
     fn connection_failed(&self) {
         Self::connection_failed(self);
     }
+
+    fn pass_directly(
+        &self,
+        plain: &Plain<'_>,
+        peer: Peer,
+        received: Instant,
+    ) -> Option<Box<DirectPass>> {
+        Self::pass_directly(self, plain, peer, received)
+    }
 }
 
 /// How heads are answered at one moment of a connection.
@@ -51,12 +72,22 @@ pub(super) struct Answering<'a> {
     pub(super) outgoing: &'a mut Outgoing,
     /// Whether nothing is under way that has to be answered before.
     pub(super) is_in_turn: bool,
+    /// Whether requests may be passed on.
+    pub(super) may_pass: bool,
+    /// The one that is: what follows it has to wait.
+    pub(super) pass: &'a mut Option<Box<DirectPass>>,
     /// When the last request that was answered had been read.
     pub(super) last: Option<Instant>,
 }
 
 impl Answering<'_> {
-    /// Answers a request, if it is its turn and that can be done at once.
+    /// Whether what follows has to wait for what was answered to be written.
+    pub(super) fn is_full(&self) -> bool {
+        self.outgoing.is_full() || self.pass.is_some()
+    }
+
+    /// Answers a request, or begins to, if it is its turn and that can be done
+    /// at once.
     pub(super) fn answer(&mut self, plain: &Plain<'_>) -> bool {
         if !self.is_in_turn {
             return false;
@@ -67,7 +98,9 @@ impl Answering<'_> {
             .answer_directly(plain, self.peer, received, self.outgoing);
         if is_answered {
             self.last = Some(received);
+        } else if self.may_pass {
+            *self.pass = self.service.pass_directly(plain, self.peer, received);
         }
-        is_answered
+        is_answered || self.pass.is_some()
     }
 }

@@ -14,6 +14,7 @@ mod invalidation;
 mod lifecycle;
 mod limits;
 mod metrics;
+mod passing;
 mod ranges;
 mod redis;
 mod reuse;

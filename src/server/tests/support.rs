@@ -19,7 +19,7 @@ use crate::config::Limits;
 use crate::drain::Drain;
 use crate::message::outgoing::Outgoing;
 use crate::message::{Body, BodyError};
-use crate::proxy::{Peer, Plain, Received};
+use crate::proxy::{DirectPass, Peer, Plain, Received};
 use crate::server::{Direct, Problem, Rejection, bind, serve};
 
 /// No test waits longer for anything.
@@ -282,6 +282,10 @@ impl<T> Direct for tower::util::ServiceFn<T> {
     }
 
     fn connection_failed(&self) {}
+
+    fn pass_directly(&self, _: &Plain<'_>, _: Peer, _: Instant) -> Option<Box<DirectPass>> {
+        None
+    }
 }
 
 /// The service for connections without sockets.

@@ -164,7 +164,7 @@ impl Feed {
         let mut refused = None;
         self.unseen = false;
         while kept_from < bytes.len() {
-            if answering.outgoing.is_full() {
+            if answering.is_full() {
                 self.unseen = true;
                 break;
             }
@@ -285,15 +285,12 @@ impl Feed {
 
     /// Hands over what is released; says whether that was anything.
     pub(super) fn deliver(&mut self, buf: &mut ReadBuf<'_>, answering: &mut Answering<'_>) -> bool {
-        while self.released == 0
-            && self.unseen
-            && self.mode == Mode::Framed
-            && !answering.outgoing.is_full()
+        while self.released == 0 && self.unseen && self.mode == Mode::Framed && !answering.is_full()
         {
             self.follow_held(answering);
         }
         // What was answered is written before anything else is begun.
-        if self.released == 0 || !answering.outgoing.is_empty() {
+        if self.released == 0 || !answering.outgoing.is_empty() || answering.pass.is_some() {
             return false;
         }
         let count = self.released.min(buf.remaining());

@@ -26,11 +26,12 @@ use super::feed::{Feed, Mode, Standing};
 use super::framer::Bounds;
 use crate::config::Limits;
 use crate::message::outgoing::Outgoing;
-use crate::proxy::Peer;
+use crate::proxy::{DirectPass, Peer};
 use crate::server::direct::Direct;
 use crate::server::listener::Place;
 
 mod direct;
+mod pass;
 
 /// How HTTP/2 begins (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -81,6 +82,12 @@ pub(in crate::server) struct Guard<I, D> {
     service: D,
     /// Such answers, as far as they are not written.
     outgoing: Outgoing,
+    /// Whether requests may be passed on from here: while hyper is not asked.
+    may_pass: bool,
+    /// The one that is to be.
+    pass: Option<Box<DirectPass>>,
+    /// How long is waited for the origin.
+    origin_deadline: Deadline,
     /// Whether hyper was given something since it last had all written.
     is_hypers_turn: bool,
     exchange: Arc<Exchange>,
@@ -137,6 +144,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin, D: Direct> Guard<I, D> {
             peer,
             service,
             outgoing: Outgoing::default(),
+            may_pass: false,
+            pass: None,
+            origin_deadline: Deadline::default(),
             is_hypers_turn: false,
             exchange,
             interim: Bytes::new(),
@@ -323,7 +333,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, D: Direct + Unpin> AsyncRead for Guard<I
             if delivered {
                 this.is_hypers_turn = true;
             }
-            if delivered || this.given_up {
+            if delivered || this.given_up || this.pass.is_some() {
                 return Poll::Ready(Ok(()));
             }
             if !this.outgoing.is_empty() {
@@ -350,6 +360,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin, D: Direct + Unpin> AsyncRead for Guard<I
                     this.follow(|feed, answering| feed.follow_read(buf, start, answering));
                     if buf.filled().len() > start {
                         this.is_hypers_turn = true;
+                        return Poll::Ready(Ok(()));
+                    }
+                    if this.pass.is_some() {
                         return Poll::Ready(Ok(()));
                     }
                 }

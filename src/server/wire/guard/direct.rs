@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::{Feed, Guard, Standing, Waiting};
 use crate::message::outgoing::Outgoing;
+use crate::proxy::DirectPass;
 use crate::server::direct::{Answering, Direct};
 
 /// What is read at once while hyper is not needed.
@@ -20,25 +21,30 @@ const DIRECT_READ_BYTES: usize = 4 * 1024;
 
 thread_local! {
     /// The buffer that answers given at once are written to; of no connection.
-    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    pub(super) static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin, D: Direct> Guard<I, D> {
     /// Answers what can be answered at once, until there is something else to
-    /// do: a request that cannot, a refusal, the end.
-    pub(in crate::server) async fn answer_directly(&mut self)
+    /// do: a request to pass on, which it gives; one that is hyper's, a
+    /// refusal, the end.
+    pub(in crate::server) async fn answer_directly(&mut self) -> Option<Box<DirectPass>>
     where
         D: Unpin,
     {
         poll_fn(|cx| {
             let mut space = [MaybeUninit::uninit(); DIRECT_READ_BYTES];
             let mut buf = ReadBuf::uninit(&mut space);
+            self.may_pass = true;
+            let read = Pin::new(&mut *self).poll_read(cx, &mut buf);
+            self.may_pass = false;
             // An error comes again when hyper reads.
-            let _ = ready!(Pin::new(&mut *self).poll_read(cx, &mut buf));
+            let _ = ready!(read);
             self.feed.take_back(buf.filled());
             Poll::Ready(())
         })
         .await;
+        self.pass.take()
     }
 
     /// Does something with the feed, answering what can be answered at once.
@@ -54,6 +60,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin, D: Direct> Guard<I, D> {
             peer: self.peer,
             outgoing: &mut self.outgoing,
             is_in_turn,
+            may_pass: self.may_pass,
+            pass: &mut self.pass,
             last: None,
         };
         let acted = act(&mut self.feed, &mut answering);
@@ -68,7 +76,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, D: Direct> Guard<I, D> {
 
     /// Leaves the buffer to other connections of this thread: one that is idle
     /// keeps none.
-    fn spare_buffer(&mut self) {
+    pub(super) fn spare_buffer(&mut self) {
         let buffer = std::mem::take(&mut self.outgoing).into_buffer();
         if buffer.capacity() > 0 {
             SPARE.set(buffer);
@@ -97,7 +105,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, D: Direct> Guard<I, D> {
 
     /// A request read at `received` was answered at once: the wait for the
     /// next begins.
-    fn await_next(&mut self, received: std::time::Instant) {
+    pub(super) fn await_next(&mut self, received: std::time::Instant) {
         self.waiting = match self.feed.standing() {
             Standing::Between(heads) => {
                 let received = Instant::from_std(received);
