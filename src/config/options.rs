@@ -142,7 +142,7 @@ fn origin(mut table: Table<'_>) -> OriginConfig {
             "idle_connections_max",
             64,
             Whole { min: 0, max: 65_536 },
-            "Unused connections kept, for each thread; further ones are closed.",
+            "Unused connections kept, for each thread, by plain pass-throughs and by all else alike; further ones are closed.",
         )),
         ca_file: table.option(
             "ca_file",
