@@ -33,6 +33,10 @@ const MANY: u64 = 100;
 /// Between two looks at what is asked for most.
 const KEEP_PAUSE: Duration = Duration::from_secs(60);
 
+/// What is fetched before the invalidation log was read for the first time is
+/// dropped with it: that is waited for so long, and no longer.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
+
 /// One URL to fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Wanted {
@@ -74,6 +78,10 @@ async fn warm(shared: Arc<Shared>, named: Vec<Wanted>, config: WarmConfig) {
     let started = Instant::now();
     let warmth = shared.telemetry.warmth();
     let at_once = config.concurrency_max;
+    let in_touch = tokio::time::timeout(LOG_PATIENCE, shared.invalidation.in_touch()).await;
+    if in_touch.is_err() {
+        tracing::debug!("warming does not wait for the invalidation log any longer");
+    }
     // Redis may take its time: what has a name does not wait for it.
     let (popular, ()) = futures_util::future::join(
         popular(&shared, &config),

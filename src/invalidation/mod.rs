@@ -197,6 +197,14 @@ impl Invalidation {
             .map_err(|_| OutOfTouch)
     }
 
+    /// Waits until this instance is in touch with the log, as it is at once
+    /// where there is none. What is fetched before is dropped then.
+    pub async fn in_touch(&self) {
+        while !self.is_in_touch() {
+            self.here.heard().await;
+        }
+    }
+
     /// Puts bans in force: here at once, then in the log. Waits for the log no
     /// longer than `append_timeout`; what is not in it by then will be. In
     /// strict mode, waits as well until every other instance has applied them
