@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 
 use crate::invalidation::rules::is_safe;
 use crate::message::Body;
@@ -88,6 +88,13 @@ impl Proxy {
     /// Counts a connection of a client that ended in an error.
     pub fn connection_failed(&self) {
         self.shared.telemetry.connections_failed().increment();
+    }
+
+    /// Counts a request of `peer` that was refused before it came here, and
+    /// whose head had been read at `received`.
+    pub fn refused(&self, status: StatusCode, peer: Peer, received: Instant) {
+        let telemetry = &self.shared.telemetry;
+        telemetry.refused(status, received.elapsed(), peer.address.ip());
     }
 
     /// Answers a plain request at once, where a fresh response is in memory:

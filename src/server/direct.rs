@@ -11,6 +11,8 @@
 
 use std::time::Instant;
 
+use http::StatusCode;
+
 use crate::message::outgoing::Outgoing;
 use crate::proxy::{DirectPass, Peer, Plain, Proxy};
 
@@ -29,6 +31,9 @@ pub trait Direct {
 
     /// A connection ended in an error: to be counted.
     fn connection_failed(&self);
+
+    /// A request was refused before it came to the service: to be counted.
+    fn refused(&self, status: StatusCode, peer: Peer, received: Instant);
 
     /// Begins to pass such a request on, where that is all there is to do.
     /// Else nothing has happened.
@@ -53,6 +58,10 @@ impl Direct for Proxy {
 
     fn connection_failed(&self) {
         Self::connection_failed(self);
+    }
+
+    fn refused(&self, status: StatusCode, peer: Peer, received: Instant) {
+        Self::refused(self, status, peer, received);
     }
 
     fn pass_directly(

@@ -191,6 +191,11 @@ impl Rejection {
         self
     }
 
+    /// Its status, where nobody has counted it and its response will not be.
+    pub(super) fn untold(&self) -> Option<StatusCode> {
+        self.told.is_none().then_some(self.problem.status)
+    }
+
     /// The response, with the fields that every response carries; for a
     /// request whose head had been read at `received`.
     pub(super) fn into_response(self, received: Instant) -> Response<Body> {

@@ -26,6 +26,7 @@ use hyper::body::Incoming;
 use tower::{Service, ServiceExt};
 
 use super::body::{self, Served};
+use super::direct::Direct;
 use super::respond::{Problem, Rejection};
 use super::wire::{Exchange, InFlight, offers_switch, same_authority};
 use crate::config::Limits;
@@ -48,21 +49,26 @@ impl Stack {
     /// as it is: each future around it would be another copy of it.
     pub(super) async fn answer<S, E>(
         self: Arc<Self>,
-        service: S,
+        mut service: S,
         request: Request<Incoming>,
     ) -> Result<Response<Served>, Infallible>
     where
-        S: Service<Request<Body>, Response = Response<Body>, Error = E>,
+        S: Service<Request<Body>, Response = Response<Body>, Error = E> + Direct,
         E: Into<Rejection>,
     {
         let received = Instant::now();
         let in_flight = InFlight::begin(Arc::clone(&self.exchange));
         let is_http2 = request.version() == Version::HTTP_2;
         let answered = self
-            .story(service, request, in_flight.ordinal(), received)
+            .story(&mut service, request, in_flight.ordinal(), received)
             .await;
         self.exchange.answered(in_flight.ordinal());
-        let mut response = answered.unwrap_or_else(|rejection| rejection.into_response(received));
+        let mut response = answered.unwrap_or_else(|rejection| {
+            if let Some(status) = rejection.untold() {
+                service.refused(status, self.peer, received);
+            }
+            rejection.into_response(received)
+        });
         if is_http2 {
             response.headers_mut().remove(CONNECTION);
         }
@@ -71,7 +77,7 @@ impl Stack {
 
     async fn story<S, E>(
         &self,
-        mut service: S,
+        service: &mut S,
         request: Request<Incoming>,
         ordinal: u64,
         received: Instant,

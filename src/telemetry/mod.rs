@@ -6,22 +6,20 @@
 //! One event says everything: [`Telemetry::served`] is the counter, the
 //! histograms, the endpoint's statistics and the debug log at once.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
-use http::{Method, StatusCode};
 
 use crate::clock::{Clock, Timestamp};
 use crate::gate::Gate;
-use crate::semantics::outcome::CacheResult;
 
 pub mod access;
 pub mod cgroup;
 pub mod counters;
 mod endpoint;
 pub mod endpoints;
+mod event;
 mod families;
 pub mod health;
 #[cfg(test)]
@@ -50,13 +48,13 @@ pub mod warmth;
 
 use self::access::AccessLog;
 use self::counters::{Counter, RedisCounters};
-use self::endpoints::{Endpoints, Sample};
+use self::endpoints::Endpoints;
+pub use self::event::ResponseServed;
 use self::history::History;
-use self::labels::MethodLabel;
 use self::rate::Rate;
 pub use self::redis_counts::RedisCounts;
 pub use self::route::RouteTelemetry;
-use self::spans::{SpanIds, Spans};
+use self::spans::Spans;
 use self::top_keys::TopKeys;
 use self::upstream::UpstreamCounters;
 use self::warmth::Warmth;
@@ -82,35 +80,6 @@ pub struct Telemetry {
     access: AccessLog,
     spans: Spans,
     warmth: Warmth,
-}
-
-/// A response whose head was just written.
-#[derive(Clone, Copy, Debug)]
-pub struct ResponseServed<'a> {
-    /// When.
-    pub at: Timestamp,
-    /// The request's route.
-    pub route: Option<&'a RouteTelemetry>,
-    /// Its method.
-    pub method: &'a Method,
-    /// Its path, without the query: a query may hold what is not for logs.
-    pub path: &'a str,
-    /// The answer's status.
-    pub status: StatusCode,
-    /// How the cache answered.
-    pub cache: CacheResult,
-    /// From request head read to response head written.
-    pub elapsed: Duration,
-    /// From request sent to the origin's response head, where it was asked.
-    pub upstream: Option<Duration>,
-    /// Length of the answer's body where it is known by now.
-    pub body_bytes: Option<u64>,
-    /// What fetching the answer had cost, where the store gave it instead.
-    pub saved: Option<Duration>,
-    /// Who asked.
-    pub client: Option<IpAddr>,
-    /// The request's span, where one is exported.
-    pub span: Option<SpanIds>,
 }
 
 impl Telemetry {
@@ -177,51 +146,6 @@ impl Telemetry {
     #[must_use]
     pub fn known_route(&self, name: &str) -> Option<Arc<RouteTelemetry>> {
         self.routes.get(name).map(|route| Arc::clone(&route))
-    }
-
-    /// Counts a response: the counters, the histograms, the endpoint's
-    /// statistics, and the debug log.
-    pub fn served(&self, event: &ResponseServed<'_>) {
-        let now = event.at;
-        let route = event.route.unwrap_or(&self.unrouted);
-        let method = MethodLabel::from(event.method);
-        route.count(method, event);
-        let sample = Sample {
-            at: now,
-            cache: event.cache,
-            is_error: event.status.is_server_error(),
-            elapsed: event.elapsed,
-            upstream: event.upstream,
-        };
-        match route.endpoint(method, &self.endpoints) {
-            Some(endpoint) => endpoint.record(&sample),
-            None => self
-                .endpoints
-                .resolve(method, &template::of_path(event.path))
-                .record(&sample),
-        }
-        self.rate.record(now);
-        if let Some(upstream) = event.upstream {
-            self.upstream.latencies.record(upstream);
-        }
-        if event.cache.is_from_store() {
-            let bytes = event.body_bytes.unwrap_or(0);
-            self.top_keys.record(route.name(), event.path, bytes, now);
-        }
-        self.access.write(event, route.name(), now);
-        self.spans.end(event, route);
-        tracing::debug!(
-            target: "pannier::served",
-            route = route.name(),
-            method = event.method.as_str(),
-            path = event.path,
-            status = event.status.as_u16(),
-            cache = event.cache.as_str(),
-            elapsed_ms = milliseconds(event.elapsed),
-            upstream_ms = event.upstream.map(milliseconds),
-            body_bytes = event.body_bytes,
-            "served"
-        );
     }
 
     /// Bounds the requests being answered, and counts them.
@@ -346,8 +270,11 @@ pub fn milliseconds(duration: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::labels::MethodLabel;
     use super::*;
     use crate::clock::ManualClock;
+    use crate::semantics::outcome::CacheResult;
+    use http::{Method, StatusCode};
 
     fn telemetry() -> Telemetry {
         let start = Timestamp::from_unix_millis(1_700_000_000_000);

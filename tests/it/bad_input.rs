@@ -163,6 +163,34 @@ async fn connect_is_not_what_this_proxy_is_for() {
 }
 
 #[tokio::test]
+async fn what_is_refused_at_the_door_is_counted_and_in_the_access_log() {
+    let origin = pages().await;
+    let proxy = proxy::new(&origin)
+        .toml("[limits]\ntarget_bytes_max = \"1KiB\"\n[log]\naccess = \"text\"")
+        .run()
+        .await;
+    let long = format!("/{}", "x".repeat(2 * 1024));
+    proxy.get(&long).await.is_problem(414);
+    proxy.h2().await.get(&long).await.status(414);
+    let two_hosts =
+        "GET /secret HTTP/1.1\r\nHost: a.test\r\nHost: b.test\r\nConnection: close\r\n\r\n";
+    assert_eq!(first_status(&proxy.raw(two_hosts).await), 400);
+    let lines = proxy.access_lines(3).await;
+    for (line, status) in lines.iter().zip([414, 414, 400]) {
+        assert!(line.contains(&format!("\"- -\" {status} ")), "{line}");
+        assert!(!line.contains("secret"), "{line}");
+    }
+    for (status, count) in [(414, 2.0), (400, 1.0)] {
+        let sample = format!(
+            r#"pannier_requests_total{{route="",method="OTHER",status="{status}",cache="bypass"}}"#
+        );
+        assert_eq!(proxy.metric(&sample).await, count, "{sample}");
+    }
+    let endpoints = proxy.admin_get("/performance").await.json();
+    assert_eq!(endpoints, serde_json::json!([]), "{endpoints:#}");
+}
+
+#[tokio::test]
 async fn what_is_too_large_is_told_so() {
     let origin = pages().await;
     let proxy = proxy::new(&origin)

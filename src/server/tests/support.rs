@@ -283,6 +283,8 @@ impl<T> Direct for tower::util::ServiceFn<T> {
 
     fn connection_failed(&self) {}
 
+    fn refused(&self, _: StatusCode, _: Peer, _: Instant) {}
+
     fn pass_directly(&self, _: &Plain<'_>, _: Peer, _: Instant) -> Option<Box<DirectPass>> {
         None
     }
