@@ -173,7 +173,7 @@ def pannier(release, origin, threads=1, bytes_max="4GiB", core=SERVER_CORE, unde
     )
     if redis:
         with open(path, "a") as file:
-            file.write(f'[redis]\nurl = "redis://{redis.address}"\n')
+            file.write(f'[redis]\nurl = "redis://{redis.address}"\nnamespace = "bench"\n')
     server = Server("pannier", [*under, release / "pannier", "run", "--config", path], port, core=core)
     server.admin = admin
     return server
