@@ -22,7 +22,7 @@ use rustls::pki_types::pem::PemObject;
 use super::body::OriginBody;
 use super::connect::{Timed, To, UnixConnector};
 use super::counted::Counted;
-use super::error::{OriginError, OriginErrorKind};
+use super::error::{OriginError, OriginErrorKind, chain};
 use super::upload::Upload;
 use super::wire_pool::{Dial, WirePool};
 use crate::config::{OriginConfig, Upstream};
@@ -243,11 +243,7 @@ fn tls(config: &OriginConfig) -> Result<HttpsConnector<HttpConnector>, TrustErro
 
 fn classify(error: ClientError) -> OriginError {
     let kind = if error.is_connect() {
-        if caused_by(&error, is_timeout) {
-            OriginErrorKind::ConnectTimeout
-        } else {
-            OriginErrorKind::Connect
-        }
+        OriginErrorKind::of_connect(&error)
     } else if caused_by(&error, |cause| cause.is::<BodyError>()) {
         OriginErrorKind::RequestBody
     } else if caused_by(&error, is_protocol) {
@@ -258,12 +254,6 @@ fn classify(error: ClientError) -> OriginError {
     OriginError::new(kind, error)
 }
 
-fn is_timeout(cause: &(dyn Error + 'static)) -> bool {
-    cause
-        .downcast_ref::<io::Error>()
-        .is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
-}
-
 fn is_protocol(cause: &(dyn Error + 'static)) -> bool {
     cause
         .downcast_ref::<hyper::Error>()
@@ -271,12 +261,5 @@ fn is_protocol(cause: &(dyn Error + 'static)) -> bool {
 }
 
 fn caused_by(error: &ClientError, predicate: impl Fn(&(dyn Error + 'static)) -> bool) -> bool {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if predicate(error) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    chain(error).skip(1).any(predicate)
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 /// A failed exchange with the origin. Cloning is cheap: all who waited for
@@ -62,6 +63,19 @@ impl OriginError {
 }
 
 impl OriginErrorKind {
+    /// Why no connection was made, by what making it failed of.
+    pub(super) fn of_connect(error: &(dyn Error + 'static)) -> Self {
+        let is_late = |error: &(dyn Error + 'static)| {
+            let io = error.downcast_ref::<io::Error>();
+            io.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+        };
+        if chain(error).any(is_late) {
+            Self::ConnectTimeout
+        } else {
+            Self::Connect
+        }
+    }
+
     /// Its name, for logs and figures.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -80,13 +94,23 @@ impl OriginErrorKind {
 impl fmt::Display for OriginError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "the origin failed ({})", self.kind.as_str())?;
-        let mut cause = self.source.as_deref().map(|source| source as &dyn Error);
-        while let Some(error) = cause {
-            write!(formatter, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
+        let Some(source) = self.source.as_deref() else {
+            return Ok(());
+        };
+        chain(source).try_for_each(|error| write!(formatter, ": {error}"))
     }
 }
 
 impl Error for OriginError {}
+
+/// An error, what caused it, what caused that.
+pub(super) fn chain<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error)
+    })
+}

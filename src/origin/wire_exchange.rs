@@ -359,3 +359,7 @@ impl fmt::Debug for WireExchange {
         write!(formatter, "WireExchange({way})")
     }
 }
+
+#[cfg(test)]
+#[path = "wire_exchange_tests.rs"]
+mod tests;

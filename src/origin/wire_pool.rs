@@ -148,20 +148,7 @@ async fn sweep(pool: Weak<WirePool>, idle_timeout: std::time::Duration) {
 }
 
 fn unreachable(error: Box<dyn Error + Send + Sync>) -> OriginError {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error.as_ref());
-    let mut is_late = false;
-    while let Some(error) = cause {
-        is_late |= error
-            .downcast_ref::<io::Error>()
-            .is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
-        cause = error.source();
-    }
-    let kind = if is_late {
-        OriginErrorKind::ConnectTimeout
-    } else {
-        OriginErrorKind::Connect
-    };
-    OriginError::new(kind, error)
+    OriginError::new(OriginErrorKind::of_connect(error.as_ref()), error)
 }
 
 impl Connection {
