@@ -148,8 +148,8 @@ fn filled(count: usize) -> (Memory, Arc<RouteCache>, Vec<CacheKey>) {
     let mut keys: Vec<CacheKey> = (0..count)
         .map(|n| {
             let key = key_of(&spec, &route, &format!("/api/v1/templates/{n}"), None);
-            let entry = Arc::new(Entry::new(Arc::clone(&response)));
-            assert!(memory.insert(&cache, key, entry).is_ok());
+            let entry = Entry::new(key, Arc::clone(&response));
+            assert!(memory.insert(&cache, &entry).is_ok());
             key
         })
         .collect();

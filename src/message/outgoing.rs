@@ -6,10 +6,40 @@ use bytes::{Buf, Bytes};
 
 /// Bodies up to this are copied behind their heads: one write for both, and
 /// for several responses. Larger ones are written from where they are.
-const COPIED_BYTES_MAX: usize = 16 * 1024;
+pub const SMALL_BYTES_MAX: usize = 16 * 1024;
 
 /// No more is gathered before what there is has been written.
 const GATHERED_BYTES_MAX: usize = 64 * 1024;
+
+/// A body in memory.
+#[derive(Clone, Copy, Debug)]
+pub enum BodyBytes<'a> {
+    /// Of up to [`SMALL_BYTES_MAX`]: to be copied.
+    Small(&'a [u8]),
+    /// To be shared.
+    Large(&'a Bytes),
+}
+
+impl BodyBytes<'_> {
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Small(bytes) => bytes.len(),
+            Self::Large(bytes) => bytes.len(),
+        }
+    }
+}
+
+impl<'a> From<&'a Bytes> for BodyBytes<'a> {
+    fn from(bytes: &'a Bytes) -> Self {
+        if bytes.len() <= SMALL_BYTES_MAX {
+            Self::Small(bytes)
+        } else {
+            Self::Large(bytes)
+        }
+    }
+}
 
 /// Responses on their way to a client, in order.
 #[derive(Debug, Default)]
@@ -39,11 +69,10 @@ impl Outgoing {
     }
 
     /// Adds the body of the head written last.
-    pub fn body(&mut self, body: &Bytes) {
-        if body.len() <= COPIED_BYTES_MAX {
-            self.gathered.extend_from_slice(body);
-        } else {
-            self.body = body.clone();
+    pub fn body(&mut self, body: BodyBytes<'_>) {
+        match body {
+            BodyBytes::Small(bytes) => self.gathered.extend_from_slice(bytes),
+            BodyBytes::Large(bytes) => self.body = bytes.clone(),
         }
     }
 
@@ -89,12 +118,12 @@ mod tests {
 
     #[test]
     fn bytes_leave_in_the_order_they_came_whatever_their_size() {
-        for body_bytes in [3, COPIED_BYTES_MAX, COPIED_BYTES_MAX + 1] {
+        for body_bytes in [3, SMALL_BYTES_MAX, SMALL_BYTES_MAX + 1] {
             let body = Bytes::from(vec![b'x'; body_bytes]);
             let mut outgoing = Outgoing::within(Vec::new());
             outgoing.head().extend_from_slice(b"head");
-            outgoing.body(&body);
-            assert_eq!(outgoing.is_full(), body_bytes > COPIED_BYTES_MAX);
+            outgoing.body((&body).into());
+            assert_eq!(outgoing.is_full(), body_bytes > SMALL_BYTES_MAX);
             let mut left = Vec::new();
             while !outgoing.is_empty() {
                 let next: Vec<u8> = outgoing.slices().iter().flat_map(|s| s.to_vec()).collect();

@@ -189,7 +189,7 @@ pub(super) fn answer(
         started: received,
         client: peer.address.ip(),
         span: shared.telemetry.spans().begin(|| plain.field(&TRACEPARENT)),
-        body_bytes: kept.body().len() as u64,
+        body_bytes: kept.body().count() as u64,
         saved: kept.fetch_cost(),
     };
     reply::write_hit(&hit, &kept, now, outgoing)

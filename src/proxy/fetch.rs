@@ -162,9 +162,8 @@ impl Fetch {
 
     fn drop_candidate(&self, cacheable: &Cacheable) {
         if let Some(candidate) = &self.candidate {
-            let (cache, key) = (&cacheable.cache, &cacheable.key);
             let memory = &self.shared.store.memory;
-            memory.remove(cache, key, candidate.kept(), Departure::Expired);
+            memory.remove(&cacheable.cache, candidate.kept(), Departure::Expired);
         }
     }
 
@@ -185,9 +184,10 @@ impl Fetch {
         if response.head.is_spent(self.shared.clock.now()) {
             return None;
         }
-        let entry = Arc::new(Entry::promoted(response, checked.checked, softened));
-        store.promote(&cacheable.cache, cacheable.key, Arc::clone(&entry));
-        Some(entry)
+        let (key, checked) = (cacheable.key, checked.checked);
+        let entry = Entry::promoted(key, response, checked, softened);
+        store.promote(&cacheable.cache, &entry);
+        Some(Arc::new(entry))
     }
 
     async fn receive(self, cacheable: &Cacheable, client: oneshot::Sender<First>, answer: Answer) {

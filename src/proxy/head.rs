@@ -63,12 +63,7 @@ fn learn(
         Some(Storability::Store(storable)) => storable,
         None | Some(Storability::Refuse(Refusal::NoStore | Refusal::Private)) => {
             let memory = &shared.store.memory;
-            return memory.remove(
-                &cacheable.cache,
-                &cacheable.key,
-                stored.kept(),
-                Departure::Expired,
-            );
+            return memory.remove(&cacheable.cache, stored.kept(), Departure::Expired);
         }
         // It says something of this request, nothing of what is stored.
         Some(Storability::Refuse(_)) => return,

@@ -92,22 +92,19 @@ pub(super) fn keep(shared: &Shared, cacheable: &Cacheable, arrived: Arc<StoredRe
         None => arrived,
     };
     if arrived.head.status != StatusCode::OK {
-        store.promote(cache, key, Arc::new(Entry::new(arrived)));
+        store.promote(cache, &Entry::new(key, arrived));
         return;
     }
     store.put(cache, cacheable.key, arrived, shared.clock.lead());
     if let Some(old) = standing {
-        store
-            .memory
-            .remove(cache, &key, old.kept(), Departure::Replaced);
+        store.memory.remove(cache, old.kept(), Departure::Replaced);
     }
 }
 
 /// Drops the part of a key: the whole has come.
 pub(super) fn forget(shared: &Shared, cacheable: &Cacheable, entry: &Entry) {
-    let key = cacheable.key.of_part();
     let memory = &shared.store.memory;
-    memory.remove(&cacheable.cache, &key, entry.kept(), Departure::Replaced);
+    memory.remove(&cacheable.cache, entry.kept(), Departure::Replaced);
 }
 
 /// The head of a whole response that was completed from parts.

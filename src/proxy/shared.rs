@@ -185,13 +185,13 @@ impl Shared {
         cache: &RouteCache,
         key: &CacheKey,
         fields: &(impl FieldLines + ?Sized),
-    ) -> Option<Arc<Kept>> {
+    ) -> Option<Kept> {
         let memory = &self.store.memory;
         let kept = memory.lookup(cache, key, fields)?;
         match self.judge(&kept) {
             Verdict::Stands | Verdict::Softened { .. } => Some(kept),
             Verdict::Banned => {
-                memory.remove(cache, key, &kept, Departure::Invalidated);
+                memory.remove(cache, &kept, Departure::Invalidated);
                 None
             }
         }

@@ -47,15 +47,16 @@ impl Store {
             let kept_for = response.head.kept_for();
             redis.store(key, response.earlier_by(lead), kept_for);
         }
-        let entry = Arc::new(Entry::new(response));
-        self.promote(cache, key, Arc::clone(&entry));
+        let entry = Arc::new(Entry::new(key, response));
+        self.promote(cache, &entry);
         entry
     }
 
     /// Puts into memory what another tier has.
-    pub fn promote(&self, cache: &Arc<RouteCache>, key: CacheKey, entry: Arc<Entry>) {
-        if self.memory.insert(cache, key, entry).is_err() {
-            tracing::debug!(?key, "a response alone is larger than the memory store");
+    pub fn promote(&self, cache: &Arc<RouteCache>, entry: &Entry) {
+        if self.memory.insert(cache, entry).is_err() {
+            let target = &entry.response.head.target;
+            tracing::debug!(path = %target.path, "a response alone is larger than the memory store");
         }
     }
 

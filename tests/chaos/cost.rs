@@ -121,8 +121,8 @@ async fn an_invalidation_by_pattern_takes_as_long_whatever_is_stored() {
         let route = telemetry.route("/**", "/**");
         let cache = memory.route(&Arc::from("/**"), None, route.counters());
         for number in 0..count {
-            let entry = Arc::new(Entry::new(Arc::new(stored(number, &invalidation))));
-            memory.insert(&cache, key(number), entry).expect("it fits");
+            let entry = Entry::new(key(number), Arc::new(stored(number, &invalidation)));
+            memory.insert(&cache, &entry).expect("it fits");
         }
         assert_eq!(memory.entries(), count as u64);
         let mut times = Vec::new();

@@ -276,7 +276,7 @@ impl<T> Direct for tower::util::ServiceFn<T> {
             let body = at_once(plain.target());
             let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
             outgoing.head().extend_from_slice(head.as_bytes());
-            outgoing.body(&body);
+            outgoing.body((&body).into());
         }
         is_direct
     }

@@ -1,10 +1,10 @@
 //! What one shard holds, and which of a key's responses a request selects.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::Slot;
 use super::index::Index;
 use super::kept::Kept;
 use crate::clock::Timestamp;
@@ -17,7 +17,6 @@ use crate::semantics::vary::{SecondaryKey, VaryNames};
 /// A key whose responses name more different sets of `Vary` fields than this
 /// forgets the oldest set.
 const VARY_SETS_MAX: usize = 4;
-pub(super) type Slot = (CacheKey, SecondaryKey);
 
 #[derive(Debug)]
 pub(super) struct Content {
@@ -76,10 +75,10 @@ impl Content {
         key: &CacheKey,
         request: &(impl FieldLines + ?Sized),
         now: u64,
-    ) -> Option<Arc<Kept>> {
+    ) -> Option<Kept> {
         let alone = (*key, SecondaryKey::default());
         if let Some(kept) = self.index.use_at(&alone, now) {
-            return Some(Arc::clone(kept));
+            return Some(kept.clone());
         }
         let varying = self.varying.get(key)?;
         let matching = varying
@@ -95,7 +94,7 @@ impl Content {
             Some((_, slot)) => slot,
             None => (*key, varying.in_first_language(request)?),
         };
-        self.index.use_at(&newest, now).map(Arc::clone)
+        self.index.use_at(&newest, now).cloned()
     }
 
     /// The fields that responses of `key` were last seen to vary on.
@@ -137,7 +136,9 @@ impl Content {
             .filter(|(_, other)| other != secondary)
             .collect();
         if others.len() >= variants_max {
-            let least_used = others.into_iter().min_by_key(|slot| self.index.since(slot));
+            let least_used = others
+                .into_iter()
+                .min_by_key(|slot| self.index.peek(slot).map(|kept| kept.place().since()));
             displaced.extend(least_used);
         }
         displaced

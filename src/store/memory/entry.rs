@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::kept::{Kept, Marks};
+use crate::semantics::key::CacheKey;
 use crate::semantics::stored::StoredResponse;
 
 /// A response, and what memory keeps of it.
@@ -10,35 +11,41 @@ use crate::semantics::stored::StoredResponse;
 pub struct Entry {
     /// The response; shared with the queue to Redis.
     pub response: Arc<StoredResponse>,
-    kept: Arc<Kept>,
+    kept: Kept,
 }
 
 impl Entry {
-    /// A response of which every ban up to its own position is known.
+    /// A response to be stored under `key`, of which every ban up to its own
+    /// position is known.
     #[must_use]
-    pub fn new(response: Arc<StoredResponse>) -> Self {
+    pub fn new(key: CacheKey, response: Arc<StoredResponse>) -> Self {
         let checked = response.head.position.local;
-        Self::promoted(response, checked, 0)
+        Self::promoted(key, response, checked, 0)
     }
 
     /// A record from Redis, of which every ban up to `checked` is known; a
     /// soft one among them is `softened`.
     #[must_use]
-    pub fn promoted(response: Arc<StoredResponse>, checked: u64, softened: u64) -> Self {
-        let kept = Arc::new(Kept::pack(&response, checked, softened));
+    pub fn promoted(
+        key: CacheKey,
+        response: Arc<StoredResponse>,
+        checked: u64,
+        softened: u64,
+    ) -> Self {
+        let kept = Kept::pack(key, &response, checked, softened);
         Self { response, kept }
     }
 
     /// What memory has, taken apart. `None` only if memory itself is at fault.
     #[must_use]
-    pub fn of(kept: Arc<Kept>) -> Option<Self> {
+    pub fn of(kept: Kept) -> Option<Self> {
         let response = Arc::new(kept.unpacked()?);
         Some(Self { response, kept })
     }
 
     /// What memory keeps of it.
     #[must_use]
-    pub fn kept(&self) -> &Arc<Kept> {
+    pub fn kept(&self) -> &Kept {
         &self.kept
     }
 

@@ -6,28 +6,25 @@
 //! or was asked for again soon after it had left; neither queue is reordered
 //! by a use, which only raises a small counter.
 //!
-//! Nodes live side by side in chunks and refer to each other by number, which
-//! takes half the room of boxes and pointers. Knows nothing of bounds.
+//! A use is a note of the response's number; the order follows before anybody
+//! looks at it. Knows nothing of bounds.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::BuildHasher;
-use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 
 use super::Slot;
 use super::kept::Kept;
+use super::nodes::{self, Ends, NONE, Nodes};
+use super::table::{self, Table};
 use crate::config::EvictionPolicy;
 
-/// What an entry takes here: its node, and its place in the table at the load
-/// a table has on average.
-pub(super) const NODE_BYTES: u64 = size_of::<Node>() as u64 + 8;
+/// What a response takes here.
+pub(super) const PLACE_BYTES: u64 = nodes::NODE_BYTES + table::WAY_BYTES;
 
-/// Nodes of one chunk.
-const CHUNK_NODES: usize = 64;
-/// No node.
-const NONE: u32 = u32::MAX;
+/// Uses noted before the order follows.
+const NOTED_MAX: usize = 64;
 /// The small queue of S3-FIFO has this part of the bytes.
 const SMALL_PART: u64 = 10;
 /// A counter of uses goes no higher.
@@ -35,33 +32,10 @@ const USES_MAX: u8 = 3;
 /// Used more often than this in the small queue, it is let into the main one.
 const USES_TO_STAY: u8 = 1;
 
-/// One of the two queues. LRU has the main one only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Queue {
-    Main,
-    Small,
-}
-
+/// A queue, and what it holds. LRU has one.
 #[derive(Debug)]
-struct Node {
-    slot: Slot,
-    /// `None` in a node that is free.
-    kept: Option<Arc<Kept>>,
-    /// When it was last used (LRU), or put where it is (S3-FIFO).
-    since: u64,
-    /// Towards the newest.
-    newer: u32,
-    /// Towards the oldest.
-    older: u32,
-    queue: Queue,
-    uses: u8,
-}
-
-/// A queue's ends, and what it holds.
-#[derive(Clone, Copy, Debug)]
-struct Ends {
-    newest: u32,
-    oldest: u32,
+struct Queue {
+    ends: Ends,
     bytes: u64,
     length: usize,
 }
@@ -71,11 +45,12 @@ struct Ends {
 pub(super) struct Index {
     policy: EvictionPolicy,
     hasher: RandomState,
-    table: HashTable<u32>,
-    chunks: Vec<Vec<Node>>,
-    free: Vec<u32>,
-    main: Ends,
-    small: Ends,
+    table: Table,
+    nodes: Nodes,
+    /// What was used since the order was true (LRU), the last use last.
+    noted: Vec<u32>,
+    main: Queue,
+    small: Queue,
     ghosts: Ghosts,
 }
 
@@ -84,234 +59,161 @@ impl Index {
         Self {
             policy,
             hasher: RandomState::default(),
-            table: HashTable::new(),
-            chunks: Vec::new(),
-            free: Vec::new(),
-            main: Ends::EMPTY,
-            small: Ends::EMPTY,
+            table: Table::default(),
+            nodes: Nodes::default(),
+            noted: Vec::new(),
+            main: Queue::EMPTY,
+            small: Queue::EMPTY,
             ghosts: Ghosts::default(),
         }
     }
 
     /// What is in a slot.
-    pub(super) fn peek(&self, slot: &Slot) -> Option<&Arc<Kept>> {
-        self.node(self.find(slot)?).kept.as_ref()
+    pub(super) fn peek(&self, slot: &Slot) -> Option<&Kept> {
+        let hash = self.hash(slot);
+        self.table.find(tag(hash), |kept| kept.slot() == slot)
     }
 
     /// What is in a slot, used at `now`.
-    pub(super) fn use_at(&mut self, slot: &Slot, now: u64) -> Option<&Arc<Kept>> {
-        let at = self.find(slot)?;
+    pub(super) fn use_at(&mut self, slot: &Slot, now: u64) -> Option<&Kept> {
+        if self.noted.len() == NOTED_MAX {
+            self.settle();
+        }
+        let hash = self.hash(slot);
+        let kept = self.table.find(tag(hash), |kept| kept.slot() == slot)?;
+        let place = kept.place();
         match self.policy {
             EvictionPolicy::Lru => {
-                if self.main.newest != at {
-                    self.unlink(at);
-                    self.link(at, Queue::Main);
+                place.set_since(now);
+                if self.noted.last() != Some(&place.node()) {
+                    self.noted.push(place.node());
                 }
-                self.node_mut(at).since = now;
             }
-            EvictionPolicy::S3Fifo => {
-                let node = self.node_mut(at);
-                node.uses = (node.uses + 1).min(USES_MAX);
-            }
+            EvictionPolicy::S3Fifo => place.set_uses((place.uses() + 1).min(USES_MAX)),
         }
-        self.node(at).kept.as_ref()
+        Some(kept)
     }
 
-    /// When what is in a slot was last used, as far as the order knows.
-    pub(super) fn since(&self, slot: &Slot) -> Option<u64> {
-        self.find(slot).map(|at| self.node(at).since)
-    }
-
-    /// Puts a response into a slot, in place of another if there is one.
-    pub(super) fn put(&mut self, slot: Slot, kept: Arc<Kept>, now: u64) {
-        let hash = self.hasher.hash_one(slot);
+    /// Puts a response into its slot, in place of another if there is one.
+    pub(super) fn put(&mut self, kept: &Kept, now: u64) {
+        let slot = kept.slot();
+        let hash = self.hash(slot);
+        let was_there = self.pop(slot).is_some();
         let is_welcome = match self.policy {
             EvictionPolicy::Lru => true,
-            EvictionPolicy::S3Fifo => self.pop(&slot).is_some() | self.ghosts.take(hash),
+            EvictionPolicy::S3Fifo => was_there | self.ghosts.take(hash),
         };
-        if self.policy == EvictionPolicy::Lru {
-            drop(self.pop(&slot));
-        }
-        let queue = if is_welcome {
-            Queue::Main
-        } else {
-            Queue::Small
-        };
-        let at = self.place(Node {
-            slot,
-            kept: Some(kept),
-            since: now,
-            newer: NONE,
-            older: NONE,
-            queue,
-            uses: 0,
-        });
-        self.link(at, queue);
-        let (chunks, hasher) = (&self.chunks, &self.hasher);
-        self.table
-            .insert_unique(hash, at, |&at| hasher.hash_one(node_of(chunks, at).slot));
+        self.table.insert(tag(hash), kept.clone());
+        let at = self.nodes.add(kept.clone());
+        kept.place().begin(at, now);
+        self.link(kept, !is_welcome);
     }
 
     /// Takes a response out. Room for others is kept until the last is gone.
-    pub(super) fn pop(&mut self, slot: &Slot) -> Option<Arc<Kept>> {
-        let hash = self.hasher.hash_one(slot);
-        let chunks = &self.chunks;
-        let found = self
-            .table
-            .find_entry(hash, |&at| node_of(chunks, at).slot == *slot)
-            .ok()?;
-        let (at, _) = found.remove();
-        self.unlink(at);
-        self.free.push(at);
-        let kept = self.node_mut(at).kept.take();
-        if self.table.is_empty() && self.chunks.len() > 1 {
-            (self.table, self.chunks, self.free) = Default::default();
+    pub(super) fn pop(&mut self, slot: &Slot) -> Option<Kept> {
+        self.settle();
+        let tag = tag(self.hash(slot));
+        let kept = self.table.remove(tag, |kept| kept.slot() == slot)?;
+        self.unlink(&kept);
+        self.nodes.empty(kept.place().node());
+        if self.table.len() == 0 && self.nodes.have_grown() {
+            (self.table, self.nodes) = Default::default();
         }
-        kept
+        Some(kept)
     }
 
     /// Takes a response out to make room: S3-FIFO remembers it for a while.
-    pub(super) fn evict(&mut self, slot: &Slot) -> Option<Arc<Kept>> {
-        let at = self.find(slot)?;
-        if self.policy == EvictionPolicy::S3Fifo && self.node(at).queue == Queue::Small {
-            let hash = self.hasher.hash_one(slot);
+    pub(super) fn evict(&mut self, slot: &Slot) -> Option<Kept> {
+        let kept = self.pop(slot)?;
+        if kept.place().is_small() {
+            let hash = self.hash(slot);
             self.ghosts.remember(hash, self.main.length);
         }
-        self.pop(slot)
+        Some(kept)
     }
 
     /// What is to leave next, and since when it is where it is. S3-FIFO lets
     /// pass, on the way, what was used.
     pub(super) fn candidate(&mut self, now: u64) -> Option<(Slot, u64)> {
+        self.settle();
         loop {
             let all_bytes = self.small.bytes + self.main.bytes;
-            let from_small = self.main.oldest == NONE
-                || (self.small.oldest != NONE && self.small.bytes * SMALL_PART > all_bytes);
-            let ends = if from_small { self.small } else { self.main };
-            if ends.oldest == NONE {
+            let (small, main) = (self.small.ends.oldest, self.main.ends.oldest);
+            let from_small =
+                main == NONE || (small != NONE && self.small.bytes * SMALL_PART > all_bytes);
+            let oldest = if from_small { small } else { main };
+            if oldest == NONE {
                 return None;
             }
-            let node = self.node(ends.oldest);
-            let stays = match (self.policy, node.queue) {
-                (EvictionPolicy::Lru, _) => false,
-                (EvictionPolicy::S3Fifo, Queue::Small) => node.uses > USES_TO_STAY,
-                (EvictionPolicy::S3Fifo, Queue::Main) => node.uses > 0,
+            let kept = self.nodes.kept(oldest)?.clone();
+            let place = kept.place();
+            let stays = match self.policy {
+                EvictionPolicy::Lru => false,
+                EvictionPolicy::S3Fifo if from_small => place.uses() > USES_TO_STAY,
+                EvictionPolicy::S3Fifo => place.uses() > 0,
             };
             if !stays {
-                return Some((node.slot, node.since));
+                return Some((*kept.slot(), place.since()));
             }
-            let was_small = node.queue == Queue::Small;
-            self.unlink(ends.oldest);
-            let node = self.node_mut(ends.oldest);
-            node.uses = if was_small { 0 } else { node.uses - 1 };
-            node.since = now;
-            self.link(ends.oldest, Queue::Main);
+            self.unlink(&kept);
+            place.set_uses(if from_small { 0 } else { place.uses() - 1 });
+            place.set_since(now);
+            self.link(&kept, false);
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Slot, &Arc<Kept>)> {
-        let nodes = self.chunks.iter().flatten();
-        nodes.filter_map(|node| Some((&node.slot, node.kept.as_ref()?)))
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Kept> {
+        self.nodes.iter()
     }
 
-    fn find(&self, slot: &Slot) -> Option<u32> {
-        let hash = self.hasher.hash_one(slot);
-        self.table
-            .find(hash, |&at| node_of(&self.chunks, at).slot == *slot)
-            .copied()
+    fn hash(&self, slot: &Slot) -> u64 {
+        self.hasher.hash_one(slot)
     }
 
-    /// Numbers in the table and the queues are those of nodes.
-    fn node(&self, at: u32) -> &Node {
-        node_of(&self.chunks, at)
+    /// Makes the order follow the uses.
+    fn settle(&mut self) {
+        self.nodes.make_newest(&mut self.main.ends, &self.noted);
+        self.noted.clear();
     }
 
-    fn node_mut(&mut self, at: u32) -> &mut Node {
-        &mut self.chunks[at as usize / CHUNK_NODES][at as usize % CHUNK_NODES]
+    /// Makes a response the newest of a queue.
+    fn link(&mut self, kept: &Kept, is_small: bool) {
+        let place = kept.place();
+        place.set_small(is_small);
+        let queue = if is_small {
+            &mut self.small
+        } else {
+            &mut self.main
+        };
+        queue.bytes += kept.weight_bytes();
+        queue.length += 1;
+        self.nodes.join(&mut queue.ends, place.node());
     }
 
-    fn place(&mut self, node: Node) -> u32 {
-        if let Some(at) = self.free.pop() {
-            *self.node_mut(at) = node;
-            return at;
-        }
-        let is_full = self
-            .chunks
-            .last()
-            .is_none_or(|chunk| chunk.len() == CHUNK_NODES);
-        if is_full {
-            self.chunks.push(Vec::with_capacity(CHUNK_NODES));
-        }
-        let before = (self.chunks.len() - 1) * CHUNK_NODES;
-        let chunk = &mut self.chunks[before / CHUNK_NODES];
-        chunk.push(node);
-        // A shard of 2^32 responses would take terabytes.
-        u32::try_from(before + chunk.len() - 1).unwrap_or(NONE)
-    }
-
-    fn ends(&mut self, queue: Queue) -> &mut Ends {
-        match queue {
-            Queue::Main => &mut self.main,
-            Queue::Small => &mut self.small,
-        }
-    }
-
-    /// Makes a node the newest of a queue.
-    fn link(&mut self, at: u32, queue: Queue) {
-        let bytes = self.node(at).weight_bytes();
-        let ends = self.ends(queue);
-        let older = std::mem::replace(&mut ends.newest, at);
-        if older == NONE {
-            ends.oldest = at;
-        }
-        ends.bytes += bytes;
-        ends.length += 1;
-        if older != NONE {
-            self.node_mut(older).newer = at;
-        }
-        let node = self.node_mut(at);
-        (node.newer, node.older, node.queue) = (NONE, older, queue);
-    }
-
-    fn unlink(&mut self, at: u32) {
-        let node = self.node(at);
-        let (newer, older, queue) = (node.newer, node.older, node.queue);
-        let bytes = node.weight_bytes();
-        let ends = self.ends(queue);
-        ends.bytes -= bytes;
-        ends.length -= 1;
-        if newer == NONE {
-            ends.newest = older;
-        }
-        if older == NONE {
-            ends.oldest = newer;
-        }
-        if newer != NONE {
-            self.node_mut(newer).older = older;
-        }
-        if older != NONE {
-            self.node_mut(older).newer = newer;
-        }
+    fn unlink(&mut self, kept: &Kept) {
+        let place = kept.place();
+        let queue = if place.is_small() {
+            &mut self.small
+        } else {
+            &mut self.main
+        };
+        queue.bytes -= kept.weight_bytes();
+        queue.length -= 1;
+        self.nodes.part(&mut queue.ends, place.node());
     }
 }
 
-impl Ends {
+impl Queue {
     const EMPTY: Self = Self {
-        newest: NONE,
-        oldest: NONE,
+        ends: Ends::NONE,
         bytes: 0,
         length: 0,
     };
 }
 
-impl Node {
-    fn weight_bytes(&self) -> u64 {
-        self.kept.as_ref().map_or(0, |kept| kept.weight_bytes())
-    }
-}
-
-fn node_of(chunks: &[Vec<Node>], at: u32) -> &Node {
-    &chunks[at as usize / CHUNK_NODES][at as usize % CHUNK_NODES]
+/// The part of a hash that the table goes by.
+fn tag(hash: u64) -> u32 {
+    (hash >> 32) as u32
 }
 
 /// What left the small queue not long ago: digests of slots, no more of them
@@ -342,6 +244,8 @@ impl Ghosts {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::semantics::key::CacheKey;
     use crate::semantics::vary::SecondaryKey;
@@ -370,8 +274,8 @@ mod tests {
             if self.index.use_at(&slot(n), self.now).is_some() {
                 return true;
             }
-            let kept = Kept::pack(&samples::response("x"), 0, 0);
-            self.index.put(slot(n), Arc::new(kept), self.now);
+            let kept = Kept::pack(slot(n).0, &samples::response("x"), 0, 0);
+            self.index.put(&kept, self.now);
             while self.index.iter().count() > most {
                 let (oldest, _) = self.index.candidate(self.now).unwrap();
                 assert!(self.index.evict(&oldest).is_some());
@@ -380,8 +284,8 @@ mod tests {
         }
 
         fn holds(&self) -> Vec<u32> {
-            let numbers = self.index.iter().map(|(slot, _)| {
-                let bytes = slot.0.0[..4].try_into().unwrap();
+            let numbers = self.index.iter().map(|kept| {
+                let bytes = kept.slot().0.0[..4].try_into().unwrap();
                 u32::from_le_bytes(bytes)
             });
             let mut numbers: Vec<u32> = numbers.collect();
@@ -397,6 +301,42 @@ mod tests {
             lru.ask(n, 3);
         }
         assert_eq!(lru.holds(), [2, 4, 5]);
+    }
+
+    proptest! {
+        /// More uses than are noted, and any change between them.
+        #[test]
+        fn lru_leaves_in_the_order_of_a_list(
+            steps in prop::collection::vec((0..100_u8, 0..24_u32), 0..600),
+        ) {
+            let mut fixture = Fixture::new(EvictionPolicy::Lru);
+            let mut list: Vec<u32> = Vec::new();
+            for (what, n) in steps {
+                fixture.now += 1;
+                let (index, now) = (&mut fixture.index, fixture.now);
+                let stood = list.iter().position(|other| *other == n);
+                let stood = stood.map(|at| list.remove(at));
+                match what {
+                    0 => prop_assert_eq!(index.pop(&slot(n)).is_some(), stood.is_some()),
+                    1..15 => {
+                        let response = samples::response("x");
+                        index.put(&Kept::pack(slot(n).0, &response, 0, 0), now);
+                        list.push(n);
+                    }
+                    _ => {
+                        let used = index.use_at(&slot(n), now);
+                        prop_assert_eq!(used.is_some(), stood.is_some());
+                        list.extend(stood);
+                    }
+                }
+            }
+            for n in list {
+                let (oldest, _) = fixture.index.candidate(fixture.now).unwrap();
+                prop_assert_eq!(oldest, slot(n));
+                prop_assert!(fixture.index.evict(&oldest).is_some());
+            }
+            prop_assert!(fixture.index.candidate(fixture.now).is_none());
+        }
     }
 
     #[test]
@@ -433,14 +373,13 @@ mod tests {
                 }
             }
             let index = &mut store.index;
-            assert!(index.chunks.len() <= 2);
             let length = index.main.length + index.small.length;
             assert_eq!((index.table.len(), length), (length, index.iter().count()));
             while let Some((oldest, _)) = index.candidate(0) {
                 assert!(index.evict(&oldest).is_some());
             }
             assert_eq!(index.main.bytes + index.small.bytes, 0);
-            assert!(index.chunks.is_empty() && index.free.is_empty());
+            assert!(!index.nodes.have_grown());
         }
     }
 }

@@ -2,11 +2,12 @@
 //! client.
 //!
 //! Most of what a stored response takes besides its body is not the bytes of
-//! its fields but the structures around them. So the head is kept in one
-//! piece: the field lines as they go to a client, then what is seldom looked
-//! at, encoded. What decides about every hit stands beside it as it is. A hit
-//! copies the lines; whoever needs more takes it apart again
-//! ([`Kept::unpacked`]).
+//! its fields but the structures around them, and most of what a hit among
+//! many waits for is memory: each place it has to look at, one after the
+//! other. So a response is one piece of memory: what decides about every hit,
+//! as it is; the field lines as they go to a client; what is seldom looked at,
+//! encoded; the body, unless it is large. A hit copies the lines and the body;
+//! whoever needs more takes it apart again ([`Kept::unpacked`]).
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -15,19 +16,29 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use prefetch_index::prefetch_index;
 use serde::{Deserialize, Serialize};
+use triomphe::ThinArc;
 
-use super::index::NODE_BYTES;
+use super::Slot;
+use super::index::PLACE_BYTES;
 use super::lines::{self, Places};
+use super::place::Place;
 use crate::clock::Timestamp;
+use crate::message::outgoing::{BodyBytes, SMALL_BYTES_MAX};
 use crate::semantics::freshness::{Freshness, LifetimeSource};
+use crate::semantics::key::CacheKey;
 use crate::semantics::stored::{LogPosition, Position, StoredHead, StoredResponse, Target};
 use crate::semantics::validation::Validators;
 use crate::semantics::vary::{SecondaryKey, VaryNames};
 
-/// Bodies up to this are copied when they are taken apart; larger ones are
-/// shared, which costs a count of their owners.
-const COPIED_BYTES_MAX: usize = 16 * 1024;
+/// What a processor fetches at once.
+const LINE_BYTES: usize = 64;
+/// So much of a response is fetched ahead whatever its size: the rest of what
+/// decides about a hit, and field lines.
+const BLOCK_BYTES_AHEAD: usize = 8 * LINE_BYTES;
+/// No more is fetched ahead.
+const BYTES_AHEAD_MAX: usize = 32 * LINE_BYTES;
 /// What a variant takes in the table of variants.
 const VARIANT_BYTES: u64 = 160;
 
@@ -40,15 +51,23 @@ pub struct Marks {
     pub softened: AtomicU64,
 }
 
-/// A response in memory.
+/// A response in memory, shared by all clones.
+#[derive(Clone, Debug)]
+pub struct Kept(ThinArc<Fixed, u8>);
+
+/// What every response has. Behind it: field lines; [`Cold`], encoded; a small
+/// body.
 #[derive(Debug)]
-pub struct Kept {
-    /// Field lines, then [`Cold`], encoded.
-    block: Box<[u8]>,
+struct Fixed {
+    slot: Slot,
+    place: Place,
+    /// Where some of the lines begin.
     places: Places,
     /// Where [`Cold`] begins.
     cold_at: u32,
-    body: Bytes,
+    /// Where a small body begins.
+    body_at: u32,
+    large_body: Option<Box<Bytes>>,
     request_time: Timestamp,
     response_time: Timestamp,
     spent_at: Timestamp,
@@ -93,23 +112,35 @@ struct Cold<'a> {
 struct ColdVary<'a> {
     #[serde(borrow)]
     names: Vec<&'a str>,
-    secondary: SecondaryKey,
     language_keys: Vec<SecondaryKey>,
 }
 
 impl Kept {
-    /// Packs a response of which every ban up to `checked` is known; a soft
-    /// one among them is `softened`.
-    pub(super) fn pack(response: &StoredResponse, checked: u64, softened: u64) -> Self {
+    /// Packs a response that is to be stored under `key`, of which every ban up
+    /// to `checked` is known; a soft one among them is `softened`.
+    pub(super) fn pack(
+        key: CacheKey,
+        response: &StoredResponse,
+        checked: u64,
+        softened: u64,
+    ) -> Self {
         let head = &response.head;
+        let body = &response.body;
         // A head of 4 GiB, which no origin can send, would be lost.
-        let (block, places, cold_at) = pack_head(head).unwrap_or_default();
-        Self {
-            is_plain: cold_at > 0 && is_plain(head, response.body.len()),
-            block,
+        let (mut block, places, cold_at) = pack_head(head).unwrap_or_default();
+        let body_at = u32::try_from(block.len()).unwrap_or(0);
+        let is_large = body.len() > SMALL_BYTES_MAX;
+        if !is_large {
+            block.extend_from_slice(body);
+        }
+        let fixed = Fixed {
+            slot: (key, head.secondary),
+            place: Place::default(),
+            is_plain: cold_at > 0 && is_plain(head, body.len()),
             places,
             cold_at,
-            body: shared_or_copied(&response.body),
+            body_at,
+            large_body: is_large.then(|| Box::new(body.clone())),
             request_time: head.request_time,
             response_time: head.response_time,
             spent_at: head.response_time.plus(head.kept_for()),
@@ -121,35 +152,71 @@ impl Kept {
             fetch_cost_millis: u32::try_from(head.fetch_cost.as_millis()).unwrap_or(u32::MAX),
             status: head.status,
             is_variant: !head.vary.is_empty(),
+        };
+        Self(ThinArc::from_header_and_slice(fixed, &block))
+    }
+
+    /// Whether it is this very one.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        std::ptr::eq(self.fixed(), other.fixed())
+    }
+
+    /// Has the processor fetch what a hit looks at first, before it is known
+    /// how much there is.
+    pub(super) fn prefetch(&self) {
+        prefetch_index(std::slice::from_ref(self.fixed()), 0);
+        self.prefetch_block(0, BLOCK_BYTES_AHEAD);
+    }
+
+    /// The rest of it, as far as the processor does not go on by itself.
+    pub(super) fn prefetch_rest(&self) {
+        let most = self.0.slice.len().min(BYTES_AHEAD_MAX);
+        self.prefetch_block(BLOCK_BYTES_AHEAD, most);
+    }
+
+    fn prefetch_block(&self, from: usize, to: usize) {
+        for at in (from..to).step_by(LINE_BYTES) {
+            prefetch_index(&self.0.slice, at);
         }
+    }
+
+    fn fixed(&self) -> &Fixed {
+        &self.0.header.header
+    }
+
+    fn lines(&self) -> &[u8] {
+        &self.0.slice[..self.fixed().cold_at as usize]
     }
 
     /// The response again.
     pub(super) fn unpacked(&self) -> Option<StoredResponse> {
         let mut head = self.head_for_bans()?;
-        head.fields = lines::read(&self.block[..self.cold_at as usize])?;
+        head.fields = lines::read(self.lines())?;
         head.validators = Validators::of(&head.fields, head.response_time);
-        Some(StoredResponse {
-            head,
-            body: shared_or_copied(&self.body),
-        })
+        let body = match self.body() {
+            BodyBytes::Small(bytes) => Bytes::copy_from_slice(bytes),
+            BodyBytes::Large(bytes) => bytes.clone(),
+        };
+        Some(StoredResponse { head, body })
     }
 
     /// The head without its fields and validators: what bans look at.
     #[must_use]
     pub fn head_for_bans(&self) -> Option<StoredHead> {
-        let cold: Cold<'_> = postcard::from_bytes(&self.block[self.cold_at as usize..]).ok()?;
-        let (vary, secondary, language_keys) = match cold.vary {
+        let fixed = self.fixed();
+        let cold = &self.0.slice[fixed.cold_at as usize..fixed.body_at as usize];
+        let cold: Cold<'_> = postcard::from_bytes(cold).ok()?;
+        let (vary, language_keys) = match cold.vary {
             None => Default::default(),
             Some(vary) => {
                 let names = vary.names.into_iter().map(HeaderName::try_from);
                 let names = names.collect::<Result<_, _>>().ok()?;
                 let keys = vary.language_keys.into_boxed_slice();
-                (VaryNames::from_names(names), vary.secondary, keys)
+                (VaryNames::from_names(names), keys)
             }
         };
         Some(StoredHead {
-            status: self.status,
+            status: fixed.status,
             fields: HeaderMap::new(),
             target: Target {
                 host: cold.host.into(),
@@ -158,10 +225,10 @@ impl Kept {
             },
             route: Arc::from(cold.route),
             vary,
-            secondary,
+            secondary: fixed.slot.1,
             language_keys,
-            request_time: self.request_time,
-            response_time: self.response_time,
+            request_time: fixed.request_time,
+            response_time: fixed.response_time,
             freshness: self.freshness(),
             validators: Validators::default(),
             tags: cold.tags.into_iter().map(Box::from).collect(),
@@ -178,14 +245,16 @@ impl Kept {
     /// where the response needs a closer look: its length is not that of its
     /// body, or its status has rules of its own.
     pub fn write_head(&self, head: &mut Vec<u8>) -> bool {
-        if let (true, Some(reason)) = (self.is_plain, self.status.canonical_reason()) {
+        let Fixed {
+            is_plain, status, ..
+        } = self.fixed();
+        if let (true, Some(reason)) = (is_plain, status.canonical_reason()) {
             head.extend_from_slice(b"HTTP/1.1 ");
-            head.extend_from_slice(self.status.as_str().as_bytes());
+            head.extend_from_slice(status.as_str().as_bytes());
             head.push(b' ');
             head.extend_from_slice(reason.as_bytes());
             head.extend_from_slice(b"\r\n");
-            let lines = &self.block[..self.cold_at as usize];
-            lines::append_for_client(head, lines, self.places);
+            lines::append_for_client(head, self.lines(), self.fixed().places);
             return true;
         }
         false
@@ -193,72 +262,75 @@ impl Kept {
 
     /// The whole content.
     #[must_use]
-    pub fn body(&self) -> &Bytes {
-        &self.body
+    pub fn body(&self) -> BodyBytes<'_> {
+        match &self.fixed().large_body {
+            Some(bytes) => BodyBytes::Large(bytes),
+            None => BodyBytes::Small(&self.0.slice[self.fixed().body_at as usize..]),
+        }
     }
 
     /// The status code.
     #[must_use]
     pub fn status(&self) -> StatusCode {
-        self.status
+        self.fixed().status
     }
 
-    /// What its `Vary` selects.
-    pub(super) fn secondary(&self) -> SecondaryKey {
-        if self.is_variant {
-            self.head_for_bans()
-                .map_or_else(Default::default, |head| head.secondary)
-        } else {
-            SecondaryKey::default()
-        }
+    /// Where it is stored: its key, and what its `Vary` selects of it.
+    pub(super) fn slot(&self) -> &Slot {
+        &self.fixed().slot
+    }
+
+    /// Its place in the index.
+    pub(super) fn place(&self) -> &Place {
+        &self.fixed().place
     }
 
     /// When its request was sent.
     pub(super) fn request_time(&self) -> Timestamp {
-        self.request_time
+        self.fixed().request_time
     }
 
     /// When its head arrived, or when it was last validated.
     #[must_use]
     pub fn response_time(&self) -> Timestamp {
-        self.response_time
+        self.fixed().response_time
     }
 
     /// How long it is fresh and how far past that it may be reused.
     #[must_use]
     pub fn freshness(&self) -> Freshness {
-        self.times.freshness()
+        self.fixed().times.freshness()
     }
 
     /// What fetching it cost.
     #[must_use]
     pub fn fetch_cost(&self) -> Duration {
-        Duration::from_millis(self.fetch_cost_millis.into())
+        Duration::from_millis(self.fixed().fetch_cost_millis.into())
     }
 
     /// Whether it is not worth keeping any more.
     #[must_use]
     pub fn is_spent(&self, now: Timestamp) -> bool {
-        now >= self.spent_at
+        now >= self.fixed().spent_at
     }
 
     /// What was learnt about it since it was stored.
     #[must_use]
     pub fn marks(&self) -> &Marks {
-        &self.marks
+        &self.fixed().marks
     }
 
     /// Bytes it is charged with: what the allocator gives for it and for its
     /// place in the index.
     #[must_use]
     pub fn weight_bytes(&self) -> u64 {
-        // The count of owners stands before it.
-        let own = size_of::<Self>() + 2 * size_of::<usize>();
-        NODE_BYTES
-            + allocated(own)
-            + allocated(self.block.len())
-            + allocated(self.body.len())
-            + if self.is_variant { VARIANT_BYTES } else { 0 }
+        let fixed = self.fixed();
+        // The count of owners and the length stand before what they are of.
+        let own = size_of::<Fixed>() + 2 * size_of::<usize>() + self.0.slice.len();
+        let large_body = fixed.large_body.as_ref().map_or(0, |bytes| {
+            allocated(size_of::<Bytes>()) + allocated(bytes.len())
+        });
+        PLACE_BYTES + allocated(own) + large_body + if fixed.is_variant { VARIANT_BYTES } else { 0 }
     }
 }
 
@@ -302,14 +374,12 @@ impl Times {
 }
 
 /// The block, where some of its lines begin, and where [`Cold`] does.
-fn pack_head(head: &StoredHead) -> Option<(Box<[u8]>, Places, u32)> {
+fn pack_head(head: &StoredHead) -> Option<(Vec<u8>, Places, u32)> {
     let mut block = Vec::new();
     let places = lines::write(&mut block, &head.fields)?;
     let cold_at = u32::try_from(block.len()).ok()?;
     let block = postcard::to_extend(&Cold::of(head), block).ok()?;
-    // A copy: an allocator that is asked to make a block smaller may leave it
-    // as large as it is.
-    Some((Box::from(block.as_slice()), places, cold_at))
+    Some((block, places, cold_at))
 }
 
 /// Times here are whole milliseconds.
@@ -321,7 +391,6 @@ impl<'a> Cold<'a> {
     fn of(head: &'a StoredHead) -> Self {
         let vary = (!head.vary.is_empty()).then(|| ColdVary {
             names: head.vary.names().iter().map(HeaderName::as_str).collect(),
-            secondary: head.secondary,
             language_keys: head.language_keys.to_vec(),
         });
         Self {
@@ -346,16 +415,6 @@ fn is_plain(head: &StoredHead, body_bytes: usize) -> bool {
     is_length && !has_rules
 }
 
-/// A body in memory of its own: exactly as much, and without a count of its
-/// owners where it is small.
-fn shared_or_copied(body: &Bytes) -> Bytes {
-    if body.len() <= COPIED_BYTES_MAX {
-        Bytes::copy_from_slice(body)
-    } else {
-        body.clone()
-    }
-}
-
 /// What an allocator with size classes gives for so many bytes: four classes
 /// between a power of two and the next.
 pub(super) fn allocated(bytes: usize) -> u64 {
@@ -376,7 +435,7 @@ mod tests {
         let mut request = HeaderMap::new();
         request.insert("accept", HeaderValue::from_static("text/html"));
         let original = samples::varying("x", "Accept", &request);
-        let kept = Kept::pack(&original, 7, 0);
+        let kept = Kept::pack(CacheKey([0; 32]), &original, 7, 0);
         let again = kept.unpacked().unwrap();
         assert_eq!(format!("{again:?}"), format!("{original:?}"));
     }
@@ -384,8 +443,8 @@ mod tests {
     #[test]
     fn a_response_takes_little_more_than_its_bytes() {
         let response = samples::response("x");
-        let kept = Kept::pack(&response, 0, 0);
-        assert!(size_of::<Kept>() <= 176, "{}", size_of::<Kept>());
+        let kept = Kept::pack(CacheKey([0; 32]), &response, 0, 0);
+        assert!(size_of::<Fixed>() <= 184, "{}", size_of::<Fixed>());
         assert!(kept.weight_bytes() < 600, "{}", kept.weight_bytes());
     }
 

@@ -39,6 +39,9 @@ mod entry;
 mod index;
 mod kept;
 mod lines;
+mod nodes;
+mod place;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -198,9 +201,11 @@ impl Memory {
         cache: &RouteCache,
         key: &CacheKey,
         request: &(impl FieldLines + ?Sized),
-    ) -> Option<Arc<Kept>> {
+    ) -> Option<Kept> {
         let now = self.tick();
-        cache.shard(key).content.lock().find(key, request, now)
+        let kept = cache.shard(key).content.lock().find(key, request, now)?;
+        kept.prefetch_rest();
+        Some(kept)
     }
 
     /// The response in one slot. Does not count as a use.
@@ -227,20 +232,15 @@ impl Memory {
     ///
     /// # Errors
     /// [`DoesNotFit`] where it alone is larger than the store.
-    pub fn insert(
-        &self,
-        cache: &Arc<RouteCache>,
-        key: CacheKey,
-        entry: Arc<Entry>,
-    ) -> Result<(), DoesNotFit> {
+    pub fn insert(&self, cache: &Arc<RouteCache>, entry: &Entry) -> Result<(), DoesNotFit> {
         let weight_bytes = entry.weight_bytes();
         let bounds = **self.bounds.load();
         if weight_bytes > bounds.bytes_max {
             return Err(DoesNotFit);
         }
-        let shard = cache.shard(&key);
         let head = &entry.response.head;
-        let slot = (key, head.secondary);
+        let slot = *entry.kept().slot();
+        let shard = cache.shard(&slot.0);
         // Room is made without holding the shard's lock, so what stands in the
         // slot can change meanwhile: then the room is given back and made anew.
         loop {
@@ -267,7 +267,7 @@ impl Memory {
             }
             content.remember_variant(&slot, head);
             let now = self.tick();
-            content.index.put(slot, Arc::clone(entry.kept()), now);
+            content.index.put(entry.kept(), now);
             shard.oldest.fetch_min(now, Ordering::Relaxed);
             cache.counters.sets.increment();
             cache.counters.entries.add(more_entries);
@@ -282,11 +282,11 @@ impl Memory {
     }
 
     /// Drops this very response, if it is still there.
-    pub fn remove(&self, cache: &RouteCache, key: &CacheKey, kept: &Arc<Kept>, why: Departure) {
-        let slot = (*key, kept.secondary());
-        let mut content = cache.shard(key).content.lock();
+    pub fn remove(&self, cache: &RouteCache, kept: &Kept, why: Departure) {
+        let slot = *kept.slot();
+        let mut content = cache.shard(&slot.0).content.lock();
         let standing = content.index.peek(&slot);
-        let is_same = standing.is_some_and(|standing| Arc::ptr_eq(standing, kept));
+        let is_same = standing.is_some_and(|standing| standing.is(kept));
         if is_same {
             self.remove_slot(cache, &mut content, &slot, why);
         }
@@ -323,9 +323,9 @@ impl Memory {
             let condemned: Vec<(Slot, Departure)> = content
                 .index
                 .iter()
-                .filter_map(|(slot, kept)| match judge(kept) {
+                .filter_map(|kept| match judge(kept) {
                     Fate::Keep => None,
-                    Fate::Drop(why) => Some((*slot, why)),
+                    Fate::Drop(why) => Some((*kept.slot(), why)),
                 })
                 .collect();
             for (slot, why) in condemned {

@@ -11,8 +11,8 @@ fn key(n: u8) -> CacheKey {
     CacheKey([n; 32])
 }
 
-fn entry(body_bytes: usize) -> Arc<Entry> {
-    Arc::new(Entry::new(Arc::new(response("/x", body_bytes))))
+fn entry(n: u8, body_bytes: usize) -> Entry {
+    Entry::new(key(n), Arc::new(response("/x", body_bytes)))
 }
 
 struct Fixture {
@@ -51,7 +51,7 @@ fn fixture_of(
 impl Fixture {
     fn put(&self, n: u8, body_bytes: usize) {
         self.memory
-            .insert(&self.cache, key(n), entry(body_bytes))
+            .insert(&self.cache, &entry(n, body_bytes))
             .expect("it fits");
     }
 
@@ -65,10 +65,8 @@ impl Fixture {
         let mut response = response("/x", 1);
         response.head.vary = VaryNames::from_names(vec![http::header::ACCEPT_LANGUAGE]);
         response.head.secondary = response.head.vary.select(&speaking(language));
-        let entry = Arc::new(Entry::new(Arc::new(response)));
-        self.memory
-            .insert(&self.cache, key(0), entry)
-            .expect("it fits");
+        let entry = Entry::new(key(0), Arc::new(response));
+        self.memory.insert(&self.cache, &entry).expect("it fits");
     }
 
     fn has_variant(&self, language: &'static str) -> bool {
@@ -110,7 +108,7 @@ fn storing_again_under_a_key_evicts_nobody() {
 
 #[test]
 fn the_byte_bound_holds_over_routes() {
-    let weight = entry(1_000).weight_bytes();
+    let weight = entry(0, 1_000).weight_bytes();
     let store = fixture(weight * 3, None, None);
     let other_counters = Arc::<RouteCounters>::default();
     let other = store.memory.route(&"other".into(), None, &other_counters);
@@ -118,7 +116,7 @@ fn the_byte_bound_holds_over_routes() {
     for n in 2..=4 {
         store
             .memory
-            .insert(&other, key(n), entry(1_000))
+            .insert(&other, &entry(n, 1_000))
             .expect("it fits");
     }
     assert!(!store.has(1), "the oldest is in another route's cache");
@@ -132,10 +130,7 @@ fn a_routes_own_bound_leaves_other_routes_alone() {
     let store = fixture(u64::MAX, None, Some(1));
     let other_counters = Arc::<RouteCounters>::default();
     let other = store.memory.route(&"other".into(), None, &other_counters);
-    store
-        .memory
-        .insert(&other, key(9), entry(1))
-        .expect("it fits");
+    store.memory.insert(&other, &entry(9, 1)).expect("it fits");
     store.put(1, 1);
     store.put(2, 1);
     assert!(!store.has(1) && store.has(2));
@@ -146,7 +141,7 @@ fn a_routes_own_bound_leaves_other_routes_alone() {
 fn what_is_larger_than_the_store_is_refused_and_evicts_nobody() {
     let store = fixture(2_000, None, None);
     store.put(1, 10);
-    let refused = store.memory.insert(&store.cache, key(2), entry(5_000));
+    let refused = store.memory.insert(&store.cache, &entry(2, 5_000));
     assert_eq!(refused, Err(DoesNotFit));
     assert!(store.has(1));
 }
@@ -173,17 +168,14 @@ fn a_late_fetch_does_not_replace_a_newer_response() {
     let store = fixture(u64::MAX, None, None);
     let mut newer = response("/x", 10);
     newer.head.request_time = Timestamp::from_unix_millis(u64::MAX);
-    let newer = Arc::new(Entry::new(Arc::new(newer)));
-    store
-        .memory
-        .insert(&store.cache, key(1), newer)
-        .expect("it fits");
+    let newer = Entry::new(key(1), Arc::new(newer));
+    store.memory.insert(&store.cache, &newer).expect("it fits");
     store.put(1, 99);
     let stands = store
         .memory
         .lookup(&store.cache, &key(1), &HeaderMap::new())
         .expect("stored");
-    assert_eq!(stands.body().len(), 10);
+    assert_eq!(stands.body().count(), 10);
 }
 
 #[test]
@@ -192,7 +184,7 @@ fn every_departure_is_counted_by_its_reason() {
     for n in 1..=3 {
         store.put(n, usize::from(n));
     }
-    store.memory.sweep(|kept| match kept.body().len() {
+    store.memory.sweep(|kept| match kept.body().count() {
         1 => Fate::Drop(Departure::Expired),
         2 => Fate::Drop(Departure::Invalidated),
         _ => Fate::Keep,
@@ -211,7 +203,7 @@ fn the_bounds_hold_under_many_threads() {
 }
 
 fn bounds_hold_under_many_threads(policy: EvictionPolicy) {
-    let weight = entry(100).weight_bytes();
+    let weight = entry(0, 100).weight_bytes();
     let store = fixture_of(policy, weight * 50, Some(40), Some(30));
     std::thread::scope(|scope| {
         for thread in 0..4_u8 {
@@ -250,7 +242,7 @@ fn a_scan_leaves_s3fifo_what_is_in_use_and_lru_nothing_of_it() {
         key[1..5].copy_from_slice(&n.to_le_bytes());
         CacheKey(key)
     };
-    let stored = entry(100);
+    let stored = entry(0, 100);
     let room = stored.weight_bytes() * 1_000;
     for (policy, at_least, at_most) in [
         (EvictionPolicy::Lru, 0, 0),
@@ -261,11 +253,8 @@ fn a_scan_leaves_s3fifo_what_is_in_use_and_lru_nothing_of_it() {
             let (key, nothing) = (wide_key(n), HeaderMap::new());
             let found = store.memory.lookup(&store.cache, &key, &nothing).is_some();
             if !found {
-                let entry = Arc::new(Entry::new(Arc::new(response("/x", 100))));
-                store
-                    .memory
-                    .insert(&store.cache, key, entry)
-                    .expect("it fits");
+                let entry = Entry::new(key, Arc::new(response("/x", 100)));
+                store.memory.insert(&store.cache, &entry).expect("it fits");
             }
             assert!(store.memory.bytes() <= room);
             found
@@ -301,7 +290,7 @@ fn what_is_charged_is_what_is_held_and_nothing_when_all_is_gone() {
             let n = (chance >> 20) as u8;
             match chance >> 28 {
                 0 => store.put_variant(["de", "en", "fr"][round % 3]),
-                1 => store.memory.sweep(|kept| match kept.body().len() % 5 {
+                1 => store.memory.sweep(|kept| match kept.body().count() % 5 {
                     0 => Fate::Drop(Departure::Invalidated),
                     _ => Fate::Keep,
                 }),

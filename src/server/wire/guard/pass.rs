@@ -114,7 +114,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, D: Direct> Guard<I, D> {
         }
         let _ = write!(head, "content-length: {length}\r\ndate: {date}\r\n\r\n");
         if let Body::Full(Some(document)) = response.into_body() {
-            self.outgoing.body(&document);
+            self.outgoing.body((&document).into());
         }
     }
 }
