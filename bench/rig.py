@@ -179,6 +179,37 @@ def pannier(release, origin, threads=1, bytes_max="4GiB", core=SERVER_CORE, unde
     return server
 
 
+def nginx(origin):
+    port = free_port()
+    folder = MEMORY / f"nginx-{port}"
+    folder.mkdir()
+    path = configured("nginx.conf", LISTEN=f"127.0.0.1:{port}", ORIGIN=origin.address, FOLDER=folder)
+    # Workers run as another user, and have to reach their files.
+    for each in (MEMORY, folder):
+        os.chmod(each, 0o777)
+    return Server("nginx", ["nginx", "-c", path], port)
+
+
+def haproxy(origin):
+    port = free_port()
+    path = configured("haproxy.cfg", LISTEN=f"127.0.0.1:{port}", ORIGIN=origin.address)
+    return Server("haproxy", ["haproxy", "-db", "-f", path], port)
+
+
+def varnish(origin):
+    port = free_port()
+    path = configured("varnish.vcl", ORIGIN_HOST="127.0.0.1", ORIGIN_PORT=origin.port)
+    command = ["varnishd", "-F", "-a", f"127.0.0.1:{port}", "-f", path, "-s", "malloc,8G",
+               "-n", FOLDER / f"varnish-{port}", "-p", "timeout_idle=300", "-p", "thread_pools=1"]
+    return Server("varnish", command, port)
+
+
+def program(floor, name, *more):
+    """One of the small programs of the floor."""
+    port = free_port()
+    return Server(name, [floor / name, f"127.0.0.1:{port}", *more], port)
+
+
 def wrk(server, path, seconds, connections=64, core=OTHER_CORES, threads=1, latency=False):
     """Asks for one path for so long; gives requests made, per second, and p99 in ms."""
     command = ["taskset", "-c", core, "wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s"]
@@ -201,10 +232,10 @@ def fill(floor, server, first, last, *prefixes):
         sys.exit(f"{server.name}: {out.strip()} of {last - first} answers were 200")
 
 
-def hits(floor, server, seconds, count, prefix):
+def hits(floor, server, seconds, count, prefix, popularity="any"):
     """Asks for targets 0 to count in no order for so long; gives how often."""
     return int(run("taskset", "-c", OTHER_CORES, str(floor / "load"), server.address,
-                   "any", str(seconds), "0", str(count), prefix).split()[0])
+                   popularity, str(seconds), "0", str(count), prefix).split()[0])
 
 
 def paced(floor, server, seconds, per_second, path):
