@@ -119,7 +119,7 @@ pub struct OriginConfig {
     pub response_timeout: Duration,
     /// `body_idle_timeout`: between two pieces of a response body (`"60s"`).
     pub body_idle_timeout: Duration,
-    /// `idle_timeout`: an unused connection is closed after it (`"60s"`).
+    /// `idle_timeout`: an unused connection is closed after it (`"4s"`).
     pub idle_timeout: Duration,
     /// `idle_connections_max`: unused connections kept, per data thread, by plain
     /// pass-throughs and by all else alike (`64`).

@@ -55,8 +55,8 @@ impl Store {
     /// Puts into memory what another tier has.
     pub fn promote(&self, cache: &Arc<RouteCache>, entry: &Entry) {
         if self.memory.insert(cache, entry).is_err() {
-            let target = &entry.response.head.target;
-            tracing::debug!(path = %target.path, "a response alone is larger than the memory store");
+            let key = entry.kept().key();
+            tracing::debug!(?key, "a response alone is larger than the memory store");
         }
     }
 

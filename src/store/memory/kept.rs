@@ -9,6 +9,7 @@
 //! encoded; the body, unless it is large. A hit copies the lines and the body;
 //! whoever needs more takes it apart again ([`Kept::unpacked`]).
 
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -34,8 +35,8 @@ use crate::semantics::vary::{SecondaryKey, VaryNames};
 
 /// What a processor fetches at once.
 const LINE_BYTES: usize = 64;
-/// So much of a response is fetched ahead whatever its size: the rest of what
-/// decides about a hit, and field lines.
+/// So much of what lies behind the fixed part is fetched ahead whatever there
+/// is: field lines, mostly.
 const BLOCK_BYTES_AHEAD: usize = 8 * LINE_BYTES;
 /// No more is fetched ahead.
 const BYTES_AHEAD_MAX: usize = 32 * LINE_BYTES;
@@ -126,16 +127,19 @@ impl Kept {
     ) -> Self {
         let head = &response.head;
         let body = &response.body;
-        // A head of 4 GiB, which no origin can send, would be lost.
-        let (mut block, places, cold_at) = pack_head(head).unwrap_or_default();
-        let body_at = u32::try_from(block.len()).unwrap_or(0);
         let is_large = body.len() > SMALL_BYTES_MAX;
-        if !is_large {
-            block.extend_from_slice(body);
-        }
+        let small_body: &[u8] = if is_large { &[] } else { body };
+        // A head of 4 GiB, which no origin can send, would be lost.
+        let (mut block, ends) = pack_head(head, small_body.len()).unwrap_or_default();
+        block.extend_from_slice(small_body);
+        let HeadEnds {
+            places,
+            cold_at,
+            body_at,
+        } = ends;
         let fixed = Fixed {
             slot: (key, head.secondary),
-            place: Place::default(),
+            place: Place::none(),
             is_plain: cold_at > 0 && is_plain(head, body.len()),
             places,
             cold_at,
@@ -164,7 +168,14 @@ impl Kept {
     /// Has the processor fetch what a hit looks at first, before it is known
     /// how much there is.
     pub(super) fn prefetch(&self) {
-        prefetch_index(std::slice::from_ref(self.fixed()), 0);
+        let fixed = self.fixed();
+        prefetch_index(from_ref(fixed), 0);
+        // No field says where the lines of the processor's cache begin: these
+        // lie in all of them.
+        prefetch_index(from_ref(&fixed.slot), 0);
+        prefetch_index(from_ref(&fixed.place), 0);
+        prefetch_index(from_ref(&fixed.times), 0);
+        prefetch_index(from_ref(&fixed.marks), 0);
         self.prefetch_block(0, BLOCK_BYTES_AHEAD);
     }
 
@@ -280,6 +291,12 @@ impl Kept {
         &self.fixed().slot
     }
 
+    /// The key it is stored under.
+    #[must_use]
+    pub fn key(&self) -> &CacheKey {
+        &self.fixed().slot.0
+    }
+
     /// Its place in the index.
     pub(super) fn place(&self) -> &Place {
         &self.fixed().place
@@ -373,13 +390,28 @@ impl Times {
     }
 }
 
-/// The block, where some of its lines begin, and where [`Cold`] does.
-fn pack_head(head: &StoredHead) -> Option<(Vec<u8>, Places, u32)> {
+/// Where the parts of a block begin.
+#[derive(Default)]
+struct HeadEnds {
+    places: Places,
+    cold_at: u32,
+    body_at: u32,
+}
+
+/// The lines and [`Cold`], with room for so many bytes of body.
+fn pack_head(head: &StoredHead, body_bytes: usize) -> Option<(Vec<u8>, HeadEnds)> {
     let mut block = Vec::new();
     let places = lines::write(&mut block, &head.fields)?;
     let cold_at = u32::try_from(block.len()).ok()?;
-    let block = postcard::to_extend(&Cold::of(head), block).ok()?;
-    Some((block, places, cold_at))
+    let mut block = postcard::to_extend(&Cold::of(head), block).ok()?;
+    let body_at = u32::try_from(block.len()).ok()?;
+    block.reserve_exact(body_bytes);
+    let ends = HeadEnds {
+        places,
+        cold_at,
+        body_at,
+    };
+    Some((block, ends))
 }
 
 /// Times here are whole milliseconds.

@@ -115,8 +115,8 @@ impl Nodes {
     }
 
     /// Makes nodes the newest of their row, one after the other. The memory
-    /// that is needed for all is asked for before any is moved, so that it is
-    /// waited for once.
+    /// that all need is asked for before any is moved, so that it is waited for
+    /// twice (the nodes, their neighbours) and not twice for each.
     pub(super) fn make_newest(&mut self, ends: &mut Ends, row: &[u32]) {
         for at in row {
             self.prefetch(*at);

@@ -1,12 +1,15 @@
 //! Where a response stands in its shard's index.
 //!
 //! The index alone changes it, under the lock of the shard. It is kept in the
-//! response and not beside it because a hit reads that memory anyway.
+//! response and not beside it because a hit reads that memory anyway; so a
+//! response can stand in one index only, and only once.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
+use super::nodes::NONE;
+
 /// The place of a response.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Place {
     since: AtomicU64,
     node: AtomicU32,
@@ -15,11 +18,27 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// No place.
+    pub(super) fn none() -> Self {
+        Self {
+            since: AtomicU64::new(0),
+            node: AtomicU32::new(NONE),
+            uses: AtomicU8::new(0),
+            is_small: AtomicBool::new(false),
+        }
+    }
+
     /// It has a node, and was used just now.
     pub(super) fn begin(&self, node: u32, now: u64) {
-        self.node.store(node, Ordering::Relaxed);
+        let before = self.node.swap(node, Ordering::Relaxed);
+        debug_assert_eq!(before, NONE, "a response stands in two places");
         self.set_since(now);
         self.set_uses(0);
+    }
+
+    /// It has left; gives the number of the node it had.
+    pub(super) fn end(&self) -> u32 {
+        self.node.swap(NONE, Ordering::Relaxed)
     }
 
     /// The number of its node.

@@ -24,7 +24,7 @@ const WAYS: usize = 5;
 /// A table has this many lines for so many responses, at least: 80 %.
 const FULL: usize = 4;
 
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 #[repr(align(64))]
 struct Line {
     kept: [Option<Kept>; WAYS],
@@ -89,18 +89,12 @@ impl Table {
 
     fn place_of(&self, hash: u32, is_it: impl Fn(&Kept) -> bool) -> Option<(usize, usize)> {
         let mut at = self.home_of(hash);
-        // Less than the whole table is full, so there is a line with room; it
-        // is passed by none, unless its count has reached the bound.
+        // It ends at a line that nothing has passed, or after all lines.
         for _ in 0..self.lines.len() {
             let line = &self.lines[at];
             for (way, tag) in line.tags.iter().enumerate() {
-                if *tag == hash
-                    && let Some(kept) = &line.kept[way]
-                {
-                    kept.prefetch();
-                    if is_it(kept) {
-                        return Some((at, way));
-                    }
+                if *tag == hash && line.kept[way].as_ref().is_some_and(&is_it) {
+                    return Some((at, way));
                 }
             }
             if line.passed == 0 {
@@ -126,7 +120,8 @@ impl Table {
 
     fn grow(&mut self) {
         let twice = (self.lines.len() * 2).max(1);
-        let before = std::mem::replace(&mut self.lines, vec![Line::default(); twice]);
+        let lines = std::iter::repeat_with(Line::default).take(twice).collect();
+        let before = std::mem::replace(&mut self.lines, lines);
         for line in before {
             for (kept, tag) in line.kept.into_iter().zip(line.tags) {
                 if let Some(kept) = kept {
