@@ -39,6 +39,13 @@ async fn accept(listener: &TcpListener) -> Wire {
     Wire::new(stream)
 }
 
+/// A new connection to the origin, whose first request has come.
+async fn taken(listener: &TcpListener) -> Wire {
+    let mut origin = accept(listener).await;
+    asked(&mut origin).await;
+    origin
+}
+
 async fn connect(proxy: &Proxy) -> Wire {
     Wire::new(TcpStream::connect(proxy.address).await.expect("a peer"))
 }
@@ -290,8 +297,7 @@ async fn an_answer_may_come_in_any_pieces() {
     let mut client = connect(&proxy).await;
     let answer: &[u8] = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3 \r\nabc\r\n2;x=y\r\nde\r\n0\r\nt: u\r\n\r\n";
     client.send(request("/", PLAIN).as_bytes()).await.unwrap();
-    let mut upstream = accept(&listener).await;
-    asked(&mut upstream).await;
+    let mut upstream = taken(&listener).await;
     for byte in answer {
         upstream.send(&[*byte]).await.unwrap();
         tokio::task::yield_now().await;
@@ -354,8 +360,7 @@ async fn a_connection_that_was_closed_meanwhile_is_replaced_once() {
     let proxy = passing(address).run().await;
     let mut client = connect(&proxy).await;
     client.send(request("/", PLAIN).as_bytes()).await.unwrap();
-    let mut first = accept(&listener).await;
-    asked(&mut first).await;
+    let mut first = taken(&listener).await;
     first.send(ANSWERS[0].0.as_bytes()).await.unwrap();
     assert!(seen(&mut client).await.unwrap().is_whole);
 
@@ -363,16 +368,14 @@ async fn a_connection_that_was_closed_meanwhile_is_replaced_once() {
     client.send(request("/", PLAIN).as_bytes()).await.unwrap();
     asked(&mut first).await;
     drop(first);
-    let mut second = accept(&listener).await;
-    asked(&mut second).await;
+    let second = taken(&listener).await;
     drop(second);
     let refused = seen(&mut client).await.unwrap();
     assert!(refused.heads[0].0.contains("502"), "{refused:?}");
 
     // The connection to the client goes on.
     client.send(request("/", PLAIN).as_bytes()).await.unwrap();
-    let mut third = accept(&listener).await;
-    asked(&mut third).await;
+    let mut third = taken(&listener).await;
     third.send(ANSWERS[0].0.as_bytes()).await.unwrap();
     assert_eq!(seen(&mut client).await.unwrap().content, "ok");
 }
@@ -383,15 +386,13 @@ async fn what_is_behind_an_answer_is_no_answer_to_the_next() {
     let proxy = passing(address).run().await;
     let mut client = connect(&proxy).await;
     client.send(request("/", PLAIN).as_bytes()).await.unwrap();
-    let mut first = accept(&listener).await;
-    asked(&mut first).await;
+    let mut first = taken(&listener).await;
     let smuggled = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
     let both = [ANSWERS[0].0, smuggled].concat();
     first.send(both.as_bytes()).await.unwrap();
     assert_eq!(seen(&mut client).await.unwrap().content, "ok");
     client.send(request("/", PLAIN).as_bytes()).await.unwrap();
-    let mut second = accept(&listener).await;
-    asked(&mut second).await;
+    let mut second = taken(&listener).await;
     second.send(ANSWERS[0].0.as_bytes()).await.unwrap();
     assert_eq!(seen(&mut client).await.unwrap().content, "ok");
 }
@@ -402,8 +403,7 @@ async fn a_head_without_end_is_a_bad_gateway() {
     let proxy = passing(address).run().await;
     let mut client = connect(&proxy).await;
     client.send(request("/", PLAIN).as_bytes()).await.unwrap();
-    let mut upstream = accept(&listener).await;
-    asked(&mut upstream).await;
+    let mut upstream = taken(&listener).await;
     let line = format!("X-A: {}\r\n", "x".repeat(10_000));
     upstream.send(b"HTTP/1.1 200 OK\r\n").await.unwrap();
     while upstream.send(line.as_bytes()).await.is_ok() {}
@@ -485,8 +485,7 @@ async fn a_client_that_reads_nothing_holds_the_origin_up() {
     let proxy = passing(address).run().await;
     let mut client = connect(&proxy).await;
     client.send(request("/", PLAIN).as_bytes()).await.unwrap();
-    let mut upstream = accept(&listener).await;
-    asked(&mut upstream).await;
+    let mut upstream = taken(&listener).await;
     let bytes = 64 * 1024 * 1024;
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\n\r\n");
     upstream.send(head.as_bytes()).await.unwrap();
@@ -523,8 +522,7 @@ async fn a_client_that_takes_nothing_for_too_long_is_left() {
         .await;
     let mut client = connect(&proxy).await;
     client.send(request("/", PLAIN).as_bytes()).await.unwrap();
-    let mut upstream = accept(&listener).await;
-    asked(&mut upstream).await;
+    let mut upstream = taken(&listener).await;
     upstream.send(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
     let piece = vec![b'x'; 64 * 1024];
     within("the origin to be left", async {
@@ -540,8 +538,7 @@ async fn a_client_that_leaves_before_the_answer_ends_the_exchange() {
     let proxy = passing(address).run().await;
     let mut client = connect(&proxy).await;
     client.send(request("/", PLAIN).as_bytes()).await.unwrap();
-    let mut upstream = accept(&listener).await;
-    asked(&mut upstream).await;
+    let mut upstream = taken(&listener).await;
     drop(client);
     within("the connection to be closed", upstream.closed()).await;
 }

@@ -77,7 +77,6 @@ struct Fixed {
     fetch_cost_millis: u32,
     status: StatusCode,
     is_plain: bool,
-    is_variant: bool,
 }
 
 /// [`Freshness`] in half the room.
@@ -155,7 +154,6 @@ impl Kept {
             },
             fetch_cost_millis: u32::try_from(head.fetch_cost.as_millis()).unwrap_or(u32::MAX),
             status: head.status,
-            is_variant: !head.vary.is_empty(),
         };
         Self(ThinArc::from_header_and_slice(fixed, &block))
     }
@@ -342,12 +340,13 @@ impl Kept {
     #[must_use]
     pub fn weight_bytes(&self) -> u64 {
         let fixed = self.fixed();
+        let is_variant = fixed.slot.1 != SecondaryKey::default();
         // The count of owners and the length stand before what they are of.
         let own = size_of::<Fixed>() + 2 * size_of::<usize>() + self.0.slice.len();
         let large_body = fixed.large_body.as_ref().map_or(0, |bytes| {
             allocated(size_of::<Bytes>()) + allocated(bytes.len())
         });
-        PLACE_BYTES + allocated(own) + large_body + if fixed.is_variant { VARIANT_BYTES } else { 0 }
+        PLACE_BYTES + allocated(own) + large_body + if is_variant { VARIANT_BYTES } else { 0 }
     }
 }
 
