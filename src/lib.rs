@@ -15,7 +15,7 @@
 //! | 3 | `config` | what `proxy.toml` means |
 //! | 2 | `semantics` | RFC 9110 and RFC 9111, pure |
 //! | 1 | `message`, `pattern` | bodies and fields; path patterns |
-//! | 0 | `percent`, `clock`, `drain`, `gate` | escapes; time; the orderly end; the bound on what is under way |
+//! | 0 | `percent`, `clock`, `drain`, `gate`, `rule` | escapes; time; the orderly end; the bound on what is under way; safety rules that a test can switch off |
 
 pub mod admin;
 pub mod app;
@@ -34,6 +34,7 @@ pub mod pattern;
 pub mod percent;
 pub mod proxy;
 pub mod route;
+pub mod rule;
 pub mod semantics;
 pub mod server;
 pub mod store;
