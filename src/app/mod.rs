@@ -33,6 +33,7 @@ use crate::telemetry::cgroup::CgroupFigures;
 use crate::telemetry::prometheus::Exporter;
 
 mod coherence;
+mod descriptors;
 mod history;
 mod operations;
 mod reload;
@@ -90,7 +91,9 @@ pub fn run(
 ) -> Result<(), StartError> {
     // Fails only where a provider was installed before, which serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let sockets = server::bind(&config.listen, config.threads).map_err(StartError::Listen)?;
+    let ceiling = descriptors::connections_ceiling(&config.limits);
+    let sockets =
+        server::bind(&config.listen, config.threads, ceiling).map_err(StartError::Listen)?;
     let runtime = runtime()?;
     runtime.block_on(serve(config, file, sockets, ready))
 }

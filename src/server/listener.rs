@@ -7,7 +7,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -49,13 +49,14 @@ impl Sockets {
 }
 
 /// Binds `addresses` once per thread. Port 0 becomes one port for all threads.
+/// However many connections the limits allow, there are at most `ceiling`.
 ///
 /// # Errors
 ///
 /// Where an address cannot be bound, or someone else listens on it; the error
 /// names the address.
-pub fn bind(addresses: &[SocketAddr], threads: usize) -> io::Result<Vec<Sockets>> {
-    let places = Arc::new(Places::default());
+pub fn bind(addresses: &[SocketAddr], threads: usize, ceiling: usize) -> io::Result<Vec<Sockets>> {
+    let places = Arc::new(Places::new(ceiling));
     let mut all: Vec<Sockets> = (0..threads)
         .map(|_| Sockets {
             listeners: Vec::with_capacity(addresses.len()),
@@ -213,18 +214,32 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// The bound on open connections, common to all threads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Places {
     taken: AtomicUsize,
     freed: Notify,
+    /// What the descriptors of the process allow.
+    ceiling: usize,
+    /// Somebody waits because of the ceiling, and that was said.
+    is_at_ceiling: AtomicBool,
 }
 
 impl Places {
+    fn new(ceiling: usize) -> Self {
+        Self {
+            taken: AtomicUsize::new(0),
+            freed: Notify::new(),
+            ceiling,
+            is_at_ceiling: AtomicBool::new(false),
+        }
+    }
+
     /// Takes a place, once there is one under `connections_max`.
     async fn take(self: &Arc<Self>, limits: &ArcSwap<Limits>, drain: &Drain) -> Place {
         loop {
             let freed = self.freed.notified();
-            let places_max = limits.load().connections_max;
+            let configured = limits.load().connections_max;
+            let places_max = configured.min(self.ceiling);
             let took = self
                 .taken
                 .try_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
@@ -237,8 +252,24 @@ impl Places {
                     drain: drain.clone(),
                 };
             }
+            let is_for_descriptors = places_max < configured;
+            if is_for_descriptors && !self.is_at_ceiling.swap(true, Ordering::AcqRel) {
+                tracing::warn!(
+                    connections = places_max,
+                    "no new connections are accepted: the limit on open files allows no more"
+                );
+            }
             freed.await;
         }
+    }
+
+    fn give_back(&self) {
+        let left = self.taken.fetch_sub(1, Ordering::AcqRel) - 1;
+        // Well below it, so that a full house is not said again and again.
+        if left < self.ceiling / 2 {
+            self.is_at_ceiling.store(false, Ordering::Release);
+        }
+        self.freed.notify_one();
     }
 }
 
@@ -256,7 +287,7 @@ impl Place {
         Self {
             places: Arc::new(Places {
                 taken: AtomicUsize::new(1),
-                freed: Notify::new(),
+                ..Places::new(usize::MAX)
             }),
             _tracked: drain.track(),
             drain: drain.clone(),
@@ -271,8 +302,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.taken.fetch_sub(1, Ordering::AcqRel);
-        self.places.freed.notify_one();
+        self.places.give_back();
     }
 }
 
@@ -282,7 +312,7 @@ mod tests {
 
     #[test]
     fn all_threads_listen_on_the_port_that_was_chosen() {
-        let sockets = bind(&["127.0.0.1:0".parse().unwrap()], 3).unwrap();
+        let sockets = bind(&["127.0.0.1:0".parse().unwrap()], 3, usize::MAX).unwrap();
         let addresses: Vec<_> = sockets.iter().map(|s| s.addresses().unwrap()).collect();
         assert_eq!(addresses.len(), 3);
         assert_ne!(addresses[0][0].port(), 0);
@@ -291,10 +321,10 @@ mod tests {
 
     #[test]
     fn an_address_that_is_taken_is_an_error_that_names_it() {
-        let first = bind(&["127.0.0.1:0".parse().unwrap()], 2).unwrap();
+        let first = bind(&["127.0.0.1:0".parse().unwrap()], 2, usize::MAX).unwrap();
         let address = first[0].addresses().unwrap()[0];
         for threads in [1, 2] {
-            let error = bind(&[address], threads).unwrap_err();
+            let error = bind(&[address], threads, usize::MAX).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
             assert!(error.to_string().contains(&address.to_string()), "{error}");
         }

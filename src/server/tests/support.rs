@@ -179,7 +179,7 @@ impl Server {
     }
 
     pub(super) async fn with(limits: Limits) -> Self {
-        let mut sockets = bind(&["127.0.0.1:0".parse().unwrap()], 1).unwrap();
+        let mut sockets = bind(&["127.0.0.1:0".parse().unwrap()], 1, usize::MAX).unwrap();
         let sockets = sockets.pop().unwrap();
         let address = sockets.addresses().unwrap()[0];
         let seen = Seen::default();
