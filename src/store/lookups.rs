@@ -24,7 +24,7 @@ use crate::link::patience::answered_within;
 use crate::link::{Connection, Endpoint, Link, Role};
 use crate::telemetry::counters::RedisCounters;
 
-/// Consecutive time-outs after which Redis is left alone…
+/// Time-outs, one after the other, after which Redis is left alone…
 pub(super) const TIMEOUTS_MAX: u32 = 5;
 /// … but for one lookup in this time.
 const PROBE_PAUSE: Duration = Duration::from_secs(1);
@@ -215,7 +215,7 @@ async fn carry(mut carried: Carried, left: Duration, whole: Duration, tell: ones
         Some(Err(error)) => carried.link.report(&carried.connection, error),
         None => {
             carried.link.report_timeout();
-            if carried.breaker.lock().timed_out(Instant::now()) {
+            if carried.breaker.lock().timed_out(started, Instant::now()) {
                 carried.counters.breaker_opened.increment();
                 tracing::warn!("Redis does not answer in time: lookups are held back");
             }
