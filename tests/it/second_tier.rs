@@ -273,6 +273,8 @@ async fn out_of_touch(origin: &Origin) -> Proxy {
     let proxy = proxy::new(origin)
         .redis(&redis)
         .toml("[coherence]\nunsynced_age_max = \"2s\"")
+        // Nobody who joined a flight gives it up while a test looks.
+        .toml("[coalescing]\nwait_timeout = \"1m\"")
         .run()
         .await;
     proxy.reaches_redis().await;
