@@ -35,8 +35,9 @@ const BUSY_FACTOR: u32 = 4;
 pub(super) const FIRST_BYTES: usize = 32 << 10;
 /// Large values that are read at once; further ones wait within their budget.
 const LARGE_READS_MAX: usize = 8;
-/// A large value may take a millisecond longer for so many bytes.
-const LARGE_BYTES_PER_MILLI: usize = 64 << 10;
+/// A large value may take a millisecond longer for so many bytes: a link that is
+/// slower than 16 MiB a second is not worth the wait.
+const LARGE_BYTES_PER_MILLI: usize = 16 << 10;
 
 /// What is left of the time that one request may wait for Redis.
 #[derive(Debug)]
