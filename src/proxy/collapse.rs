@@ -44,7 +44,7 @@ impl Fetch {
             return Collapsed::Ours(None);
         }
         let guess = self.guess(cacheable);
-        let (key, fields) = (&cacheable.key, &self.ask.fields);
+        let (key, selecting) = (&cacheable.key, self.selecting());
         let mut holder = Holder {
             began: self.began.log,
             takes_over: false,
@@ -53,7 +53,7 @@ impl Fetch {
         let until = Instant::now() + wait;
         while Instant::now() < until {
             let (asked, lookup) = redis
-                .hold(key, fields, guess.as_ref(), &holder, &mut budget)
+                .hold(key, selecting, guess.as_ref(), &holder, &mut budget)
                 .await;
             if let FromRedis::Answer(entry) = self.weigh(redis, cacheable, lookup) {
                 return Collapsed::Found(entry);

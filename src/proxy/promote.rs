@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use http::header::SET_COOKIE;
 
 use super::ask::{Ask, Cacheable};
@@ -41,10 +42,15 @@ impl Fetch {
         budget: &mut Budget,
     ) -> FromRedis {
         let guess = self.guess(cacheable);
-        let fields = &self.ask.fields;
-        let lookup = redis.lookup(&cacheable.key, fields, guess.as_ref(), budget);
+        let selecting = self.selecting();
+        let lookup = redis.lookup(&cacheable.key, selecting, guess.as_ref(), budget);
         let lookup = lookup.await;
         self.weigh(redis, cacheable, lookup)
+    }
+
+    /// The fields by which this request selects a variant.
+    pub(super) fn selecting(&self) -> &HeaderMap {
+        &self.ask.fields
     }
 
     /// What memory knows of the names that this key varies on.

@@ -140,6 +140,36 @@ impl StoredResponse {
 }
 
 impl StoredHead {
+    /// Current age (RFC 9111 §4.2.3).
+    #[must_use]
+    pub fn current_age(&self, now: Timestamp) -> Duration {
+        self.freshness.current_age(self.response_time, now)
+    }
+
+    /// How long it was here, or has been since it was last validated.
+    #[must_use]
+    pub fn resident_time(&self, now: Timestamp) -> Duration {
+        now.since(self.response_time)
+    }
+
+    /// How long it is worth keeping after it arrived or was validated: as long
+    /// as it can be reused, and some more where it can be validated.
+    #[must_use]
+    pub fn kept_for(&self) -> Duration {
+        let to_validate = if self.validators.any() {
+            VALIDATABLE_FOR
+        } else {
+            Duration::ZERO
+        };
+        self.freshness.usable_for() + to_validate
+    }
+
+    /// Whether it is not worth keeping any more.
+    #[must_use]
+    pub fn is_spent(&self, now: Timestamp) -> bool {
+        self.resident_time(now) >= self.kept_for()
+    }
+
     /// What is known of a response that is still being fetched: no more than
     /// invalidations look at, its tags excepted.
     #[must_use]
@@ -172,36 +202,6 @@ impl StoredHead {
             },
             fetch_cost: Duration::ZERO,
         }
-    }
-
-    /// Current age (RFC 9111 §4.2.3).
-    #[must_use]
-    pub fn current_age(&self, now: Timestamp) -> Duration {
-        self.freshness.current_age(self.response_time, now)
-    }
-
-    /// How long it was here, or has been since it was last validated.
-    #[must_use]
-    pub fn resident_time(&self, now: Timestamp) -> Duration {
-        now.since(self.response_time)
-    }
-
-    /// How long it is worth keeping after it arrived or was validated: as long
-    /// as it can be reused, and some more where it can be validated.
-    #[must_use]
-    pub fn kept_for(&self) -> Duration {
-        let to_validate = if self.validators.any() {
-            VALIDATABLE_FOR
-        } else {
-            Duration::ZERO
-        };
-        self.freshness.usable_for() + to_validate
-    }
-
-    /// Whether it is not worth keeping any more.
-    #[must_use]
-    pub fn is_spent(&self, now: Timestamp) -> bool {
-        self.resident_time(now) >= self.kept_for()
     }
 }
 
