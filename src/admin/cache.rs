@@ -116,6 +116,7 @@ fn redis(control: &Control) -> RedisDocument {
         stores: counts.stores,
         stores_dropped: counts.stores_dropped,
         stores_failed: counts.stores_failed,
+        stores_refused: counters.stores_refused.get() > 0,
         queue_length: counters.queue_length.get(),
         queue_bytes: counters.queue_bytes.get(),
         connects: counts.connects,

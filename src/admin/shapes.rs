@@ -91,12 +91,14 @@ pub(super) struct RedisDocument {
     pub(super) configured: bool,
     /// Whether the connection for lookups stands.
     pub(super) connected: bool,
+    /// Lookups whose record answered somebody.
     pub(super) hits: u64,
+    /// Lookups that found no record that could.
     pub(super) misses: u64,
     pub(super) hit_rate_percent: f64,
     /// Lookups that failed, time-outs apart.
     pub(super) errors: u64,
-    /// Lookups that took longer than `redis.lookup_timeout`.
+    /// Lookups that were not answered within `redis.lookup_timeout`.
     pub(super) timeouts: u64,
     /// Lookups not made: no connection, or suspended after time-outs.
     pub(super) skipped: u64,
@@ -108,6 +110,8 @@ pub(super) struct RedisDocument {
     pub(super) stores_dropped: u64,
     /// Records whose write failed.
     pub(super) stores_failed: u64,
+    /// Whether Redis refuses to store now, for want of memory for example.
+    pub(super) stores_refused: bool,
     /// Records waiting to be written.
     pub(super) queue_length: u64,
     /// Bytes waiting to be written.

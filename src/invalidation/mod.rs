@@ -339,6 +339,14 @@ impl Invalidation {
         self.here.bans.overtook(position, route, target)
     }
 
+    /// The same for a fetch of another instance, which began at that position
+    /// of the log: whether a record of it would be of no use here.
+    #[must_use]
+    pub fn overtook_another(&self, began: LogPosition, route: &Arc<str>, target: &Target) -> bool {
+        let head = StoredHead::expected(route, target, began);
+        self.judge_record(&head).verdict == Verdict::Banned
+    }
+
     /// Whether a ban on what `head` describes was put in force within `settle`
     /// before `since`: the origin may not have caught up with it yet.
     #[must_use]
@@ -346,22 +354,22 @@ impl Invalidation {
         settle > Duration::ZERO && self.here.bans.settles(head, since, settle)
     }
 
-    /// Whether a response that has been here for `resident_time` may not be
-    /// reused unasked at `at`, because no word has come from the log for too
-    /// long and invalidations may have been missed meanwhile. While in touch,
-    /// that is one comparison.
+    /// Whether a response that was asked for so long ago may not be reused
+    /// unasked at `at`, nor a fetch be joined, because no word has come from
+    /// the log for too long and invalidations may have been missed meanwhile.
+    /// While in touch, that is one comparison.
     ///
     /// In eventual mode, what was true `unsynced_age_max` ago may be told, be
     /// it because the log was in reach then or because the origin said it.
     #[must_use]
-    pub fn is_unsynced(&self, at: Instant, resident_time: Duration) -> bool {
+    pub fn is_unsynced(&self, at: Instant, asked_ago: Duration) -> bool {
         let Some(shared) = &self.shared else {
             return false;
         };
         if self.is_heard_within(shared.silence_max, at) {
             return false;
         }
-        shared.lease.is_some() || resident_time > self.unsynced_age_max
+        shared.lease.is_some() || asked_ago > self.unsynced_age_max
     }
 
     /// Whether, in strict mode, this instance was out of touch with the log for

@@ -11,11 +11,13 @@
 //! | [`supervisor`] | the task that keeps one connection standing |
 //! | [`backoff`] | how long to wait before trying again |
 //! | [`breaker`] | when to stop asking a Redis that does not answer in time |
+//! | [`patience`] | what counts as no answer in time |
 
 pub mod backoff;
 pub mod breaker;
 pub mod connection;
 pub mod endpoint;
+pub mod patience;
 pub mod supervisor;
 mod task;
 #[cfg(test)]

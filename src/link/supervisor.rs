@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 use super::backoff::Backoff;
 use super::connection::{Connection, Verdict, judge};
 use super::endpoint::Endpoint;
+use super::patience::answered_within;
 use super::task::Task;
 use crate::telemetry::counters::RedisCounters;
 
@@ -29,6 +30,8 @@ const GOOD_AFTER: Duration = Duration::from_secs(2);
 pub enum Role {
     /// Lookups, on the request path. `RedisCounters::up` tells of this one.
     Lookup,
+    /// Lookups of large records, so that small ones do not wait behind them.
+    Large,
     /// Stores, behind it.
     Store,
     /// Appending to the invalidation log.
@@ -43,6 +46,7 @@ impl fmt::Display for Role {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Lookup => "lookup",
+            Self::Large => "large lookup",
             Self::Store => "store",
             Self::Append => "append",
             Self::Acks => "acks",
@@ -183,10 +187,10 @@ async fn watch_over(mut connection: Connection, shared: &Shared) -> String {
         if shared.condemned.load(Ordering::Acquire) == connection.id {
             return "it leads to a node that does not serve".to_owned();
         }
-        match tokio::time::timeout(PING_DEADLINE, connection.ping()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return error.to_string(),
-            Err(_) => return format!("no answer for {PING_DEADLINE:?}"),
+        match answered_within(PING_DEADLINE, connection.ping()).await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => return error.to_string(),
+            None => return format!("no answer for {PING_DEADLINE:?}"),
         }
     }
 }

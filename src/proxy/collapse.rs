@@ -1,7 +1,8 @@
 //! One fetch of a cold key over all instances that share Redis, where that is
 //! wanted (`[redis] collapse`).
 //!
-//! Promises: nobody waits longer than `coalescing.wait_timeout`, and whatever
+//! Promises: nobody waits longer than `coalescing.wait_timeout`, nor for a
+//! fetch that began before an invalidation of what it fetches, and whatever
 //! goes wrong ends in a fetch of one's own. What another fetched is judged as
 //! any record is.
 
@@ -9,9 +10,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::ask::Cacheable;
-use super::fetch::{Fetch, Wanted, is_usable};
-use crate::store::hold::{Asked, Hold};
+use super::fetch::{Fetch, Wanted};
+use super::promote::FromRedis;
+use crate::semantics::stored::LogPosition;
+use crate::store::hold::{Asked, Hold, Holder};
+use crate::store::lookups::Budget;
 use crate::store::memory::Entry;
+use crate::store::redis::RedisStore;
 
 /// What became of leaving a fetch to another instance.
 pub(super) enum Collapsed {
@@ -26,35 +31,54 @@ const COLLAPSE_PAUSE: Duration = Duration::from_millis(10);
 
 impl Fetch {
     /// Leaves the fetch of a cold key to one instance, where that is wanted:
-    /// waits for its record, or for being the one.
-    pub(super) async fn collapse(&self, cacheable: &Cacheable) -> Collapsed {
-        let redis = self.shared.store.redis.as_ref();
-        let is_whole = matches!(self.wanted, Wanted::Whole);
-        let is_cold = is_whole && self.may_use_redis && self.candidate.is_none();
-        let Some(redis) = redis.filter(|redis| is_cold && redis.is_collapsing()) else {
+    /// waits for its record, or for being the one. The first question comes
+    /// out of what is left of `budget`.
+    pub(super) async fn collapse(
+        &self,
+        redis: &RedisStore,
+        cacheable: &Cacheable,
+        mut budget: Budget,
+    ) -> Collapsed {
+        let is_cold = matches!(self.wanted, Wanted::Whole) && self.candidate.is_none();
+        if !is_cold || !redis.is_collapsing() {
             return Collapsed::Ours(None);
+        }
+        let guess = self.guess(cacheable);
+        let (key, selecting) = (&cacheable.key, self.ask.selecting());
+        let mut holder = Holder {
+            began: self.began.log,
+            takes_over: false,
         };
         let wait = self.ask.site.config.coalescing.wait_timeout;
         let until = Instant::now() + wait;
         while Instant::now() < until {
-            let hold = match redis.hold(&cacheable.key).await {
-                Asked::Ours(hold) => Some(hold),
-                Asked::Theirs => {
-                    tokio::time::sleep(COLLAPSE_PAUSE).await;
-                    None
-                }
-                Asked::Unavailable => break,
-            };
-            // The one who had the hold before may have just been done.
-            if let Some(entry) = self.look_in_redis(cacheable).await
-                && is_usable(&entry, &self.ask)
-            {
+            let (asked, lookup) = redis
+                .hold(key, selecting, guess.as_ref(), &holder, &mut budget)
+                .await;
+            if let FromRedis::Answer(entry) = self.weigh(redis, cacheable, lookup) {
                 return Collapsed::Found(entry);
             }
-            if hold.is_some() {
-                return Collapsed::Ours(hold);
+            match asked {
+                Asked::Ours(hold) => return Collapsed::Ours(Some(hold)),
+                Asked::Unavailable => break,
+                Asked::Foreign => holder.takes_over = true,
+                Asked::Theirs(Some(began)) if self.is_in_vain(cacheable, began) => {
+                    holder.takes_over = true;
+                }
+                Asked::Theirs(_) => {
+                    tokio::time::sleep(COLLAPSE_PAUSE).await;
+                    budget = redis.budget();
+                }
             }
         }
         Collapsed::Ours(None)
+    }
+
+    /// Whether what is fetched from `began` on is invalid already, as far as
+    /// is known here.
+    fn is_in_vain(&self, cacheable: &Cacheable, began: LogPosition) -> bool {
+        let (route, target) = (&cacheable.route.name, &cacheable.target);
+        let invalidation = &self.shared.invalidation;
+        invalidation.overtook_another(began, route, target)
     }
 }

@@ -21,16 +21,16 @@ use super::forward::{self, Answer};
 use super::judged::{Fillable, exchange, stored_head};
 use super::landing::{First, Landing, Source};
 use super::part;
+use super::promote::FromRedis;
 use super::remember::Share;
 use super::shared::{FlightKey, Shared};
-use crate::invalidation::bans::Verdict;
 use crate::message::Body;
 use crate::message::directives::RequestDirectives;
 use crate::message::tee::tee;
 use crate::origin::error::{OriginError, OriginErrorKind};
 use crate::rule::{self, Rule};
 use crate::semantics::policy::{Policy, StoreSetCookie};
-use crate::semantics::reuse::{self, Circumstances, Reuse};
+use crate::semantics::reuse;
 use crate::semantics::storability::{Exchange, Refusal, Storability, judge, remove_cookies};
 use crate::semantics::stored::{Position, StoredResponse};
 use crate::semantics::update::{freshened, is_of_another};
@@ -80,15 +80,8 @@ impl Fetch {
         let Ok(cacheable) = ask.cacheable() else {
             return;
         };
-        if self.may_use_redis
-            && let Some(entry) = self.look_in_redis(cacheable).await
-        {
-            if is_usable(&entry, &ask) {
-                return self.land(client, Landing::Reusable(entry, Source::Redis));
-            }
-            self.candidate = Some(entry);
-        }
-        let _hold = match self.collapse(cacheable).await {
+        let before = self.candidate.clone();
+        let _hold = match self.ask_redis(cacheable).await {
             Collapsed::Ours(hold) => hold,
             Collapsed::Found(entry) => {
                 return self.land(client, Landing::Reusable(entry, Source::Redis));
@@ -118,6 +111,12 @@ impl Fetch {
         }
         match answer {
             Err(error) => {
+                // What Redis had bridges the failures to come.
+                if let Some(candidate) = &self.candidate
+                    && !before.is_some_and(|before| Arc::ptr_eq(&before, candidate))
+                {
+                    self.shared.store.promote(&cacheable.cache, candidate);
+                }
                 let failed = Landing::of_failure(error);
                 if let Some(lead) = &self.lead {
                     lead.land_and_close(failed.clone());
@@ -174,27 +173,21 @@ impl Fetch {
         }
     }
 
-    /// What Redis has, put into memory; only where no ban is against it.
-    pub(super) async fn look_in_redis(&self, cacheable: &Cacheable) -> Option<Arc<Entry>> {
-        let store = &self.shared.store;
-        let response = store
-            .lookup_shared(&cacheable.cache, &cacheable.key, self.ask.selecting())
-            .await?;
-        let clock = &self.shared.clock;
-        let response = response.told_by_another(clock.lead(), clock.now());
-        let checked = self.shared.invalidation.judge_record(&response.head);
-        let softened = match checked.verdict {
-            Verdict::Banned => return None,
-            Verdict::Softened { by } => by,
-            Verdict::Stands => 0,
+    /// Asks Redis, where this fetch may; all of it within one budget, but for
+    /// waiting for another instance.
+    async fn ask_redis(&mut self, cacheable: &Cacheable) -> Collapsed {
+        let shared = Arc::clone(&self.shared);
+        let redis = shared.store.redis.as_ref();
+        let Some(redis) = redis.filter(|_| self.may_use_redis) else {
+            return Collapsed::Ours(None);
         };
-        if response.head.is_spent(self.shared.clock.now()) {
-            return None;
+        let mut budget = redis.budget();
+        match self.look_in_redis(redis, cacheable, &mut budget).await {
+            FromRedis::Answer(entry) => return Collapsed::Found(entry),
+            FromRedis::Candidate(entry) => self.candidate = Some(entry),
+            FromRedis::Nothing => {}
         }
-        let (key, checked) = (cacheable.key, checked.checked);
-        let entry = Entry::promoted(key, response, checked, softened);
-        store.promote(&cacheable.cache, &entry);
-        Some(Arc::new(entry))
+        self.collapse(redis, cacheable, budget).await
     }
 
     async fn receive(self, cacheable: &Cacheable, client: oneshot::Sender<First>, answer: Answer) {
@@ -459,22 +452,6 @@ pub(super) fn confirmed<'a>(
 fn count_refusal(cacheable: &Cacheable, refusal: Refusal) {
     let counters = cacheable.route.telemetry.counters();
     counters.refusals.increment(refusal.as_str());
-}
-
-/// Whether a stored response answers this request without the origin.
-pub(super) fn is_usable(entry: &Entry, ask: &Ask) -> bool {
-    let head = &entry.response.head;
-    let circumstances = Circumstances {
-        is_softly_banned: entry
-            .marks()
-            .softened
-            .load(std::sync::atomic::Ordering::Acquire)
-            != 0,
-        is_unsynced: false,
-    };
-    let age = head.current_age(ask.now);
-    let judged = reuse::assess(&head.freshness, age, &ask.directives, circumstances);
-    !matches!(judged, Reuse::Validate(_))
 }
 
 /// The answers that `stale-if-error` bridges (RFC 5861 §4).

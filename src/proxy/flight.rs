@@ -8,6 +8,7 @@
 
 use std::hash::Hash;
 use std::sync::Arc;
+use std::time::Instant;
 
 use dashmap::{DashMap, Entry};
 use tokio::sync::watch;
@@ -25,6 +26,8 @@ pub(super) struct Flights<K: Eq + Hash, L> {
 pub(super) struct Flight<L> {
     /// What the leader said of it when it began.
     pub(super) began: Position,
+    /// When it began.
+    pub(super) since: Instant,
     landing: watch::Sender<Option<L>>,
 }
 
@@ -75,6 +78,7 @@ impl<K: Eq + Hash + Clone, L: Clone> Flights<K, L> {
         let new_flight = || {
             Arc::new(Flight {
                 began,
+                since: Instant::now(),
                 landing: watch::Sender::new(None),
             })
         };

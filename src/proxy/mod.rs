@@ -36,6 +36,7 @@ mod landing;
 mod part;
 mod pass;
 mod posted;
+mod promote;
 mod ranged;
 mod read;
 mod remember;

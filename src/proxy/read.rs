@@ -165,10 +165,12 @@ impl Read<'_> {
             let joined = self.shared.flights.join(flight_key, began, |flight| {
                 let (route, target) = (&cacheable.route.name, &cacheable.target);
                 let invalidation = &self.shared.invalidation;
-                // Out of touch, in strict mode, a write may have been answered
-                // since that flight began of which nothing is known here.
+                let started = self.ask.started;
+                let age = started.saturating_duration_since(flight.since);
+                // Out of touch, a write may have been answered since that
+                // flight began of which nothing is known here.
                 !invalidation.overtook(&flight.began, route, target)
-                    && !invalidation.has_lapsed(self.ask.started)
+                    && !invalidation.is_unsynced(started, age)
             });
             let follow = match joined {
                 Joined::Lead(lead) => {

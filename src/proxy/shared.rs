@@ -215,10 +215,11 @@ impl Shared {
         now: Timestamp,
         directives: &RequestDirectives,
     ) -> Reuse {
-        let resident_time = now.since(kept.response_time());
+        // What it says was true then or later.
+        let asked_ago = now.since(kept.request_time());
         let circumstances = Circumstances {
             is_softly_banned: kept.marks().softened.load(Ordering::Acquire) != 0,
-            is_unsynced: self.invalidation.is_unsynced(started, resident_time),
+            is_unsynced: self.invalidation.is_unsynced(started, asked_ago),
         };
         let freshness = kept.freshness();
         let age = freshness.current_age(kept.response_time(), now);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::freshness::Freshness;
+use super::freshness::{Freshness, LifetimeSource};
 use super::validation::Validators;
 use super::vary::{SecondaryKey, VaryNames};
 use crate::clock::Timestamp;
@@ -109,13 +109,18 @@ impl StoredResponse {
     }
 
     /// One that another instance stored, as this instance's clock, ahead by so
-    /// much, has it `now`. What seems to come yet has just come: the other's
-    /// clock is ahead, and until ours is there as well, nothing would age and
-    /// nothing we fetch would seem newer.
+    /// much, has it `now`. It has been stored for `stored_for` at least: where
+    /// the other's clock is ahead of ours it would seem younger, or still to
+    /// come, each time it is read, and would outlive its lifetime.
     #[must_use]
-    pub fn told_by_another(self: &Arc<Self>, lead: Duration, now: Timestamp) -> Arc<Self> {
+    pub fn told_by_another(
+        self: &Arc<Self>,
+        lead: Duration,
+        now: Timestamp,
+        stored_for: Duration,
+    ) -> Arc<Self> {
         let ours = self.on_another_clock(lead, |time| time.plus(lead));
-        ours.earlier_by(ours.head.response_time.since(now))
+        ours.earlier_by(ours.head.response_time.since(now.minus(stored_for)))
     }
 
     fn on_another_clock(
@@ -164,6 +169,40 @@ impl StoredHead {
     pub fn is_spent(&self, now: Timestamp) -> bool {
         self.resident_time(now) >= self.kept_for()
     }
+
+    /// What is known of a response that is still being fetched: no more than
+    /// invalidations look at, its tags excepted.
+    #[must_use]
+    pub fn expected(route: &Arc<str>, target: &Target, began: LogPosition) -> Self {
+        Self {
+            status: StatusCode::OK,
+            fields: HeaderMap::new(),
+            target: target.clone(),
+            route: Arc::clone(route),
+            vary: VaryNames::default(),
+            secondary: SecondaryKey::default(),
+            language_keys: Box::default(),
+            request_time: Timestamp::default(),
+            response_time: Timestamp::default(),
+            freshness: Freshness {
+                lifetime: Duration::ZERO,
+                source: LifetimeSource::Origin,
+                initial_age: Duration::ZERO,
+                stale_while_revalidate: Duration::ZERO,
+                stale_if_error: Duration::ZERO,
+                always_validate: false,
+                never_stale: false,
+                is_immutable: false,
+            },
+            validators: Validators::default(),
+            tags: Box::default(),
+            position: Position {
+                local: 0,
+                log: began,
+            },
+            fetch_cost: Duration::ZERO,
+        }
+    }
 }
 
 /// A stale response with a validator is worth keeping so long: a `304` is
@@ -174,7 +213,6 @@ pub const VALIDATABLE_FOR: Duration = Duration::from_secs(600);
 #[cfg(test)]
 pub(crate) mod tests_support {
     use super::*;
-    use crate::semantics::freshness::LifetimeSource;
 
     /// A response of that path with a body of so many bytes, fresh for a minute.
     pub(crate) fn response(path: &str, body_bytes: usize) -> StoredResponse {
@@ -228,17 +266,28 @@ mod tests {
             told.head.current_age(at(1_600)),
             ours.head.current_age(at(2_000))
         );
-        let back = told.told_by_another(lead, at(5_000));
+        let back = told.told_by_another(lead, at(5_000), Duration::ZERO);
         assert_eq!(back.head.response_time, ours.head.response_time);
-        let same = ours.told_by_another(Duration::ZERO, at(5_000));
+        let same = ours.told_by_another(Duration::ZERO, at(5_000), Duration::ZERO);
         assert!(Arc::ptr_eq(&ours, &same));
     }
 
     #[test]
-    fn what_a_faster_clock_stored_ages_from_the_moment_it_is_read() {
+    fn what_a_faster_clock_stored_has_the_age_that_redis_tells() {
         let theirs = Arc::new(tests_support::response("/a", 1));
         let at = |millis| Timestamp::from_unix_millis(millis);
-        let read = theirs.told_by_another(Duration::ZERO, at(100));
+        let read = |now, stored_for| {
+            let stored_for = Duration::from_millis(stored_for);
+            theirs.told_by_another(Duration::ZERO, at(now), stored_for)
+        };
+        assert_eq!(read(100, 40).head.response_time, at(60));
+        assert_eq!(read(1_000, 40).head.response_time, at(960));
+        assert_eq!(
+            read(2_000, 40).head.response_time,
+            at(1_000),
+            "older by its date"
+        );
+        let read = read(100, 0);
         assert_eq!(read.head.response_time, at(100));
         assert!(read.head.request_time <= at(100));
         let aged = read.head.current_age(at(150));

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
-
 use crate::semantics::key::CacheKey;
 use crate::semantics::stored::StoredResponse;
 
 pub mod hold;
 mod keys;
+pub mod lookups;
 pub mod memory;
 pub mod popular;
 mod queue;
@@ -21,7 +20,7 @@ mod sweep;
 mod writer;
 
 use memory::{Entry, Memory, RouteCache};
-use redis::{Lookup, RedisStore};
+use redis::RedisStore;
 
 /// The stores of this instance, nearest first.
 #[derive(Debug)]
@@ -57,22 +56,6 @@ impl Store {
         if self.memory.insert(cache, entry).is_err() {
             let key = entry.kept().key();
             tracing::debug!(?key, "a response alone is larger than the memory store");
-        }
-    }
-
-    /// What Redis has for a request; `None` as well where it does not answer
-    /// in time.
-    pub async fn lookup_shared(
-        &self,
-        cache: &RouteCache,
-        key: &CacheKey,
-        request: &HeaderMap,
-    ) -> Option<Arc<StoredResponse>> {
-        let redis = self.redis.as_ref()?;
-        let guess = self.memory.vary_names(cache, key);
-        match redis.lookup(key, request, guess.as_ref()).await {
-            Lookup::Hit(response) => Some(response),
-            Lookup::Miss | Lookup::Unavailable => None,
         }
     }
 

@@ -25,7 +25,7 @@ pub(super) struct Write {
     pub(super) key: CacheKey,
     pub(super) response: Arc<StoredResponse>,
     pub(super) ttl: Duration,
-    queued_at: Instant,
+    pub(super) queued_at: Instant,
     bytes: u64,
 }
 

@@ -4,7 +4,8 @@
 //! flipped, older, larger than allowed, not ours) is a typed error and never a
 //! panic; decoding allocates no more than its bound. A record holds nothing of
 //! the request but its target, the names in `Vary` and a digest of the values
-//! they select. Knows nothing of Redis.
+//! they select. Others may write to Redis: fields that frame a message or speak
+//! of one connection are not taken from it. Knows nothing of Redis.
 //!
 //! ```text
 //! magic "PNR" | version u8 | kind u8 | flags u8 | crc32 u32 | lengths 4 × u32 | meta | body
@@ -18,11 +19,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_ENCODING;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::message::fields::strip_hop_by_hop;
 use crate::semantics::freshness::{Freshness, SECONDS_MAX};
 use crate::semantics::stored::{LogPosition, Position, StoredHead, StoredResponse, Target};
 use crate::semantics::validation::Validators;
@@ -141,6 +143,35 @@ pub fn encode_pointer(names: &VaryNames) -> Result<Vec<u8>, EncodeError> {
     assemble(KIND_POINTER, &postcard::to_stdvec(&names)?, &[], None)
 }
 
+/// Bytes of the largest record of a body of `body_bytes_max`: what is
+/// compressed is not larger for it.
+#[must_use]
+pub fn bytes_max(body_bytes_max: u64) -> usize {
+    let body = usize::try_from(body_bytes_max).unwrap_or(usize::MAX);
+    body.saturating_add(META_BYTES_MAX + HEADER_BYTES)
+}
+
+/// How long the record is that begins so, without having the rest of it. What
+/// it says is not checked yet: [`decode`] checks.
+///
+/// # Errors
+///
+/// Where it begins no record, or one that is larger than allowed.
+pub fn length(beginning: &[u8], body_bytes_max: u64) -> Result<usize, DecodeError> {
+    if !beginning.starts_with(MAGIC) {
+        return Err(DecodeError::Magic);
+    }
+    if beginning.len() < HEADER_BYTES {
+        return Err(DecodeError::Length);
+    }
+    let [meta_len, meta_raw, body_len, body_raw] = lengths(beginning);
+    let is_allowed = |len: usize| len as u64 <= body_bytes_max;
+    if meta_len.max(meta_raw) > META_BYTES_MAX || !is_allowed(body_len.max(body_raw)) {
+        return Err(DecodeError::TooLarge);
+    }
+    Ok(HEADER_BYTES + meta_len + body_len)
+}
+
 /// Reads a record whose body is not larger than `body_bytes_max`.
 ///
 /// # Errors
@@ -173,7 +204,7 @@ pub fn decode(record: &Bytes, body_bytes_max: u64) -> Result<Record, DecodeError
             Ok(Record::Pointer(vary_names(&names)?))
         }
         KIND_RESPONSE => {
-            let head = head_of(parse(&meta)?)?;
+            let head = head_of(parse(&meta)?, body.len())?;
             let body = if body.len() < SHARE_BYTES_MIN {
                 Bytes::copy_from_slice(&body)
             } else {
@@ -208,7 +239,7 @@ fn meta_of(head: &StoredHead) -> Meta<'_> {
     }
 }
 
-fn head_of(meta: Meta<'_>) -> Result<StoredHead, DecodeError> {
+fn head_of(meta: Meta<'_>, body_bytes: usize) -> Result<StoredHead, DecodeError> {
     let freshness = meta.freshness;
     let durations = [
         freshness.lifetime,
@@ -228,8 +259,13 @@ fn head_of(meta: Meta<'_>) -> Result<StoredHead, DecodeError> {
             .try_append(name, value)
             .map_err(|_| DecodeError::Content)?;
     }
+    let status = StatusCode::from_u16(meta.status).map_err(|_| DecodeError::Content)?;
+    if !can_be_stored(status, body_bytes) {
+        return Err(DecodeError::Content);
+    }
+    keep_end_to_end(&mut fields, body_bytes);
     Ok(StoredHead {
-        status: StatusCode::from_u16(meta.status).map_err(|_| DecodeError::Content)?,
+        status,
         validators: Validators::of(&fields, meta.response_time),
         fields,
         target: Target {
@@ -252,6 +288,37 @@ fn head_of(meta: Meta<'_>) -> Result<StoredHead, DecodeError> {
         },
         fetch_cost: meta.fetch_cost,
     })
+}
+
+/// Whether a whole response of this status can have such a body: nothing that
+/// is not final, no part, and no body where the status has none.
+fn can_be_stored(status: StatusCode, body_bytes: usize) -> bool {
+    let is_final_and_whole = status.as_u16() >= 200
+        && status != StatusCode::PARTIAL_CONTENT
+        && status != StatusCode::NOT_MODIFIED;
+    let has_no_body = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT].contains(&status);
+    is_final_and_whole && (body_bytes == 0 || !has_no_body)
+}
+
+/// Drops what would frame the message otherwise than its body does, and what
+/// speaks of a connection that is not ours.
+fn keep_end_to_end(fields: &mut HeaderMap, body_bytes: usize) {
+    strip_hop_by_hop(fields);
+    let is_of_a_proxy = |name: &HeaderName| {
+        let name = name.as_str();
+        name.starts_with("proxy-") && name != "proxy-status"
+    };
+    let dropped: Vec<HeaderName> = fields
+        .keys()
+        .filter(|name| is_of_a_proxy(name))
+        .cloned()
+        .collect();
+    for name in dropped {
+        fields.remove(name);
+    }
+    if fields.contains_key(CONTENT_LENGTH) {
+        fields.insert(CONTENT_LENGTH, body_bytes.into());
+    }
 }
 
 fn vary_names(names: &[&str]) -> Result<VaryNames, DecodeError> {

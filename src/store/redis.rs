@@ -15,48 +15,52 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use parking_lot::Mutex;
-use redis::RedisResult;
+use redis::{Pipeline, RedisResult, Value};
 use tokio::sync::Notify;
 
-use super::hold::{Asked, Hold};
+use super::hold::{Asked, Hold, Holder};
 use super::keys::Keys;
+use super::lookups::{Budget, FIRST_BYTES, Lookups, NoAnswer};
 use super::popular::Popular;
 use super::queue::{Queue, Write};
 use super::record::{self, DecodeError, Record};
 use super::sweep::sweep;
 use super::writer::Writer;
 use crate::config::RedisConfig;
-use crate::link::breaker::Breaker;
-use crate::link::{Connection, Endpoint, EndpointError, Link, Role, Task};
+use crate::link::{Endpoint, EndpointError, Link, Role, Task};
 use crate::semantics::key::CacheKey;
 use crate::semantics::stored::StoredResponse;
 use crate::semantics::vary::VaryNames;
 use crate::telemetry::counters::RedisCounters;
 
-/// Consecutive time-outs after which Redis is left alone…
-const TIMEOUTS_MAX: u32 = 5;
-/// … but for one lookup in this time.
-const PROBE_PAUSE: Duration = Duration::from_secs(1);
 /// No record lives longer, whatever its lifetime and graces.
 pub const TTL_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What a lookup found.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Lookup {
-    /// A stored response that the request selects; reusable or not.
-    Hit(Arc<StoredResponse>),
+    /// A stored response that the request selects; reusable or not. Whether it
+    /// served anybody is for the caller to say, by [`RedisStore::count`].
+    Hit(FoundRecord),
     /// Redis has none.
     Miss,
     /// Redis could not be asked, or did not answer in time.
     Unavailable,
 }
 
+/// A record that a lookup found.
+#[derive(Debug)]
+pub struct FoundRecord {
+    /// What it holds.
+    pub response: Box<StoredResponse>,
+    /// How long it has been stored at least, by the clock of Redis: what it has
+    /// used up of its time there.
+    pub stored_for: Duration,
+}
+
 /// The stored responses in Redis. Dropping it ends its tasks.
 pub struct RedisStore {
-    lookups: Link,
-    breaker: Mutex<Breaker>,
-    lookup_timeout: Duration,
+    lookups: Lookups,
     body_bytes_max: u64,
     keys: Keys,
     queue: Arc<Queue>,
@@ -70,9 +74,20 @@ pub struct RedisStore {
 
 /// What Redis gave for a lookup.
 enum Found {
-    Response(Box<StoredResponse>),
+    Response(FoundRecord),
     Nothing,
     Corrupt(DecodeError),
+}
+
+/// What stands under one key.
+#[derive(Default)]
+struct Standing {
+    /// The value, or its beginning where it is large; `None` where there is none.
+    value: Option<Vec<u8>>,
+    /// How long it will stand yet; `None` where Redis does not say.
+    left: Option<Duration>,
+    /// Something else than a value stands there.
+    is_foreign: bool,
 }
 
 impl RedisStore {
@@ -108,9 +123,7 @@ impl RedisStore {
         };
         let sweep_wanted = Arc::new(Notify::new());
         Ok(Self {
-            lookups: Link::start(endpoint, Role::Lookup, Arc::clone(&counters)),
-            breaker: Mutex::new(Breaker::new(TIMEOUTS_MAX, PROBE_PAUSE)),
-            lookup_timeout: config.lookup_timeout,
+            lookups: Lookups::start(&endpoint, config.lookup_timeout, &counters),
             body_bytes_max,
             _tasks: [
                 Task::start(writer.run()),
@@ -133,51 +146,32 @@ impl RedisStore {
     /// Whether the lookup connection stands now.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.lookups.current().is_some()
+        self.lookups.link.current().is_some()
+    }
+
+    /// What one request may wait for Redis.
+    #[must_use]
+    pub fn budget(&self) -> Budget {
+        self.lookups.budget()
     }
 
     /// The stored response that a request with these fields selects, within
-    /// `lookup_timeout` in all. `guess`: the names its `Vary` had when it was
-    /// last seen; where that still holds, one round trip is enough.
+    /// its budget. `guess`: the names its `Vary` had when it was last seen;
+    /// where that still holds, one round trip is enough.
     pub async fn lookup(
         &self,
         key: &CacheKey,
         request: &HeaderMap,
         guess: Option<&VaryNames>,
+        budget: &mut Budget,
     ) -> Lookup {
-        let started = Instant::now();
-        let Some(mut connection) = self.lookups.current() else {
-            self.counters.skipped.increment();
+        let reading = self.reading(key, request, guess);
+        let mut commands = Pipeline::new();
+        reading.add_to(&mut commands);
+        let Ok(answers) = self.lookups.ask(commands, budget).await else {
             return Lookup::Unavailable;
         };
-        if !self.breaker.lock().admits(started) {
-            self.counters.skipped.increment();
-            return Lookup::Unavailable;
-        }
-        let find = self.find(&mut connection, key, request, guess);
-        let outcome = tokio::time::timeout(self.lookup_timeout, find).await;
-        self.counters.lookup_durations.record(started.elapsed());
-        match outcome {
-            Ok(Ok(found)) => {
-                self.breaker.lock().answered();
-                self.told(found)
-            }
-            Ok(Err(error)) => {
-                self.counters.errors.increment();
-                tracing::debug!(%error, "a lookup in Redis failed");
-                self.lookups.report(&connection, &error);
-                Lookup::Unavailable
-            }
-            Err(_) => {
-                self.counters.timeouts.increment();
-                self.lookups.report_timeout();
-                if self.breaker.lock().timed_out(Instant::now()) {
-                    self.counters.breaker_opened.increment();
-                    tracing::warn!("Redis does not answer in time: lookups are held back");
-                }
-                Lookup::Unavailable
-            }
-        }
+        self.find(key, request, reading, answers, budget).await
     }
 
     /// Queues a response to be written, to live for `ttl`. Where the queue is
@@ -205,24 +199,46 @@ impl RedisStore {
         self.is_collapsing
     }
 
-    /// Asks to be the one who fetches what is to be stored under `key`, within
-    /// `lookup_timeout`.
-    pub async fn hold(&self, key: &CacheKey) -> Asked {
-        let Some(mut connection) = self.lookups.current() else {
-            return Asked::Unavailable;
-        };
+    /// Asks to be the one who fetches what is to be stored under `key`, and
+    /// looks it up once more: who had the hold may have just been done. One
+    /// round trip within the budget.
+    pub async fn hold(
+        &self,
+        key: &CacheKey,
+        request: &HeaderMap,
+        guess: Option<&VaryNames>,
+        holder: &Holder,
+        budget: &mut Budget,
+    ) -> (Asked, Lookup) {
         let name = self.keys.hold(key);
-        let taking = Hold::take(&mut connection, name, &self.stores, &self.queue);
-        match tokio::time::timeout(self.lookup_timeout, taking).await {
-            Ok(Ok(Some(hold))) => Asked::Ours(hold),
-            Ok(Ok(None)) => Asked::Theirs,
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "a hold was not taken");
-                self.lookups.report(&connection, &error);
-                Asked::Unavailable
-            }
-            Err(_) => Asked::Unavailable,
+        let reading = self.reading(key, request, guess);
+        let mut commands = Pipeline::new();
+        holder.add_to(&mut commands, &name);
+        reading.add_to(&mut commands);
+        let Ok(mut answers) = self.lookups.ask(commands, budget).await else {
+            return (Asked::Unavailable, Lookup::Unavailable);
+        };
+        let taken = answers.drain(..Holder::COMMANDS.min(answers.len()));
+        let asked = Hold::taken(taken.collect(), name, &self.stores, &self.queue);
+        let found = self.find(key, request, reading, answers, budget).await;
+        (asked, found)
+    }
+
+    /// Counts what became of a record that was found: whether it answered
+    /// anybody.
+    pub fn count(&self, has_served: bool) {
+        if has_served {
+            self.counters.hits.increment();
+        } else {
+            self.counters.misses.increment();
         }
+    }
+
+    /// Counts a record that stands in another's place as one that is none.
+    pub fn count_misplaced(&self) {
+        self.counters.misses.increment();
+        self.counters.corrupt.increment();
+        tracing::debug!("a record in Redis is of another target than its key");
     }
 
     /// Waits until every store made so far was written or dropped.
@@ -240,10 +256,7 @@ impl RedisStore {
 
     fn told(&self, found: Found) -> Lookup {
         match found {
-            Found::Response(response) => {
-                self.counters.hits.increment();
-                Lookup::Hit(Arc::new(*response))
-            }
+            Found::Response(found) => Lookup::Hit(found),
             Found::Nothing => {
                 self.counters.misses.increment();
                 Lookup::Miss
@@ -257,46 +270,71 @@ impl RedisStore {
         }
     }
 
-    async fn find(
+    fn reading<'a>(
         &self,
-        connection: &mut Connection,
         key: &CacheKey,
         request: &HeaderMap,
-        guess: Option<&VaryNames>,
-    ) -> RedisResult<Found> {
-        let base = self.keys.base(key);
+        guess: Option<&'a VaryNames>,
+    ) -> Reading<'a> {
         let guess = guess.filter(|names| !names.is_empty());
-        let (first, guessed) = match guess {
-            Some(names) => {
-                let variant = self.keys.variant(key, &names.select(request));
-                redis::cmd("MGET")
-                    .arg(&base)
-                    .arg(&variant)
-                    .query_async::<(Option<Vec<u8>>, Option<Vec<u8>>)>(connection)
-                    .await?
-            }
-            None => (get(connection, &base).await?, None),
-        };
-        let names = match self.decode(first) {
+        Reading {
+            base: self.keys.base(key),
+            guess: guess.map(|names| (names, self.keys.variant(key, &names.select(request)))),
+        }
+    }
+
+    async fn find(
+        &self,
+        key: &CacheKey,
+        request: &HeaderMap,
+        reading: Reading<'_>,
+        answers: Vec<RedisResult<Value>>,
+        budget: &mut Budget,
+    ) -> Lookup {
+        match self.try_find(key, request, reading, answers, budget).await {
+            Ok(found) => self.told(found),
+            Err(NoAnswer) => Lookup::Unavailable,
+        }
+    }
+
+    async fn try_find(
+        &self,
+        key: &CacheKey,
+        request: &HeaderMap,
+        reading: Reading<'_>,
+        answers: Vec<RedisResult<Value>>,
+        budget: &mut Budget,
+    ) -> Result<Found, NoAnswer> {
+        let mut standing = self.standing(answers)?.into_iter();
+        let first = standing.next().unwrap_or_default();
+        let left = first.left;
+        let names = match self.record(&reading.base, first).await? {
             Ok(Some(Record::Pointer(names))) => names,
             Ok(Some(Record::Response(response))) if response.head.vary.is_empty() => {
-                return Ok(Found::Response(response));
+                return Ok(found(response, left));
             }
             Ok(Some(Record::Response(_))) => return Ok(Found::Corrupt(DecodeError::Content)),
             Ok(None) => return Ok(Found::Nothing),
             Err(error) => return Ok(Found::Corrupt(error)),
         };
         let secondary = names.select(request);
-        let second = if guess == Some(&names) {
-            guessed
-        } else {
-            get(connection, &self.keys.variant(key, &secondary)).await?
+        let (place, second) = match (reading.guess, standing.next()) {
+            (Some((guess, place)), Some(second)) if *guess == names => (place, second),
+            _ => {
+                let place = self.keys.variant(key, &secondary);
+                let mut commands = Pipeline::new();
+                read_into(&mut commands, &place);
+                let answers = self.lookups.ask(commands, budget).await?;
+                let second = self.standing(answers)?.pop().unwrap_or_default();
+                (place, second)
+            }
         };
-        Ok(match self.decode(second) {
+        let left = second.left;
+        Ok(match self.record(&place, second).await? {
             Ok(Some(Record::Response(response)))
                 if response.head.vary == names && response.head.secondary == secondary =>
             {
-                Found::Response(response)
+                found(response, left)
             }
             // Written for other names, before the pointer was: nobody's now.
             Ok(Some(Record::Response(_)) | None) => Found::Nothing,
@@ -305,11 +343,95 @@ impl RedisStore {
         })
     }
 
-    fn decode(&self, record: Option<Vec<u8>>) -> Result<Option<Record>, DecodeError> {
-        record
-            .map(|record| record::decode(&Bytes::from(record), self.body_bytes_max))
-            .transpose()
+    /// What Redis said of each key that was read.
+    fn standing(&self, answers: Vec<RedisResult<Value>>) -> Result<Vec<Standing>, NoAnswer> {
+        let mut answers = answers.into_iter();
+        let mut all = Vec::with_capacity(2);
+        while let Some(value) = answers.next() {
+            let left = answers.next().and_then(RedisResult::ok);
+            let left = left.and_then(|left| redis::from_redis_value::<i64>(left).ok());
+            let left = left.and_then(|millis| u64::try_from(millis).ok());
+            let mut standing = Standing {
+                left: left.map(Duration::from_millis),
+                ..Standing::default()
+            };
+            match value.and_then(|value| Ok(redis::from_redis_value::<Vec<u8>>(value)?)) {
+                // There is no record without a byte.
+                Ok(value) => standing.value = Some(value).filter(|value| !value.is_empty()),
+                Err(error) if error.code() == Some("WRONGTYPE") => standing.is_foreign = true,
+                Err(error) => {
+                    self.counters.errors.increment();
+                    tracing::debug!(%error, "a record in Redis was not given");
+                    return Err(NoAnswer);
+                }
+            }
+            all.push(standing);
+        }
+        Ok(all)
     }
+
+    /// What a value holds. A large one is read whole first, but no more of it
+    /// than a record may have.
+    async fn record(
+        &self,
+        name: &str,
+        standing: Standing,
+    ) -> Result<Result<Option<Record>, DecodeError>, NoAnswer> {
+        if standing.is_foreign {
+            return Ok(Err(DecodeError::Magic));
+        }
+        let Some(mut value) = standing.value else {
+            return Ok(Ok(None));
+        };
+        if value.len() >= FIRST_BYTES {
+            let length = match record::length(&value, self.body_bytes_max) {
+                Ok(length) => length,
+                Err(error) => return Ok(Err(error)),
+            };
+            if length > value.len() {
+                let bytes_max = record::bytes_max(self.body_bytes_max);
+                value = self.lookups.read_large(name, length, bytes_max).await?;
+            }
+        }
+        let decoded = record::decode(&Bytes::from(value), self.body_bytes_max);
+        Ok(decoded.map(Some))
+    }
+}
+
+/// The keys that one round trip reads.
+struct Reading<'a> {
+    base: String,
+    /// Names to vary on, and where what varies on them would be.
+    guess: Option<(&'a VaryNames, String)>,
+}
+
+impl Reading<'_> {
+    fn add_to(&self, commands: &mut Pipeline) {
+        read_into(commands, &self.base);
+        if let Some((_, variant)) = &self.guess {
+            read_into(commands, variant);
+        }
+    }
+}
+
+/// Reads a value, as far as one that is not large goes, and how long it stands.
+fn read_into(commands: &mut Pipeline, name: &str) {
+    commands
+        .cmd("GETRANGE")
+        .arg(name)
+        .arg(0)
+        .arg(FIRST_BYTES - 1)
+        .cmd("PTTL")
+        .arg(name)
+        .ignore_errors();
+}
+
+fn found(response: Box<StoredResponse>, left: Option<Duration>) -> Found {
+    let given = response.head.kept_for().min(TTL_MAX);
+    Found::Response(FoundRecord {
+        stored_for: left.map_or(Duration::ZERO, |left| given.saturating_sub(left)),
+        response,
+    })
 }
 
 impl fmt::Debug for RedisStore {
@@ -319,10 +441,6 @@ impl fmt::Debug for RedisStore {
             .field("is_connected", &self.is_connected())
             .finish_non_exhaustive()
     }
-}
-
-async fn get(connection: &mut Connection, key: &str) -> RedisResult<Option<Vec<u8>>> {
-    redis::cmd("GET").arg(key).query_async(connection).await
 }
 
 /// Sweeps when told to; told twice while at it, once more.

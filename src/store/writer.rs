@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::Cmd;
+use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind};
 
 use super::keys::Keys;
 use super::queue::{Queue, Write};
@@ -62,13 +62,35 @@ impl Writer {
         self.counters.store_durations.record(started.elapsed());
         for outcome in outcomes {
             match outcome {
-                Ok(()) => self.counters.stores.increment(),
+                Ok(()) => {
+                    self.counters.stores.increment();
+                    self.are_accepted();
+                }
                 Err(error) => {
                     self.counters.stores_failed.increment();
                     tracing::debug!(%error, "a stored response could not be written to Redis");
                     self.link.report(&connection, &error);
+                    if is_refusal(&error) {
+                        self.are_refused(&error);
+                    }
                 }
             }
+        }
+    }
+
+    /// Told once, until one is accepted again: Redis will not get better for
+    /// being complained of at every response.
+    fn are_refused(&self, error: &RedisError) {
+        if self.counters.stores_refused.get() == 0 {
+            self.counters.stores_refused.set(1);
+            tracing::warn!(%error, "Redis refuses to store responses");
+        }
+    }
+
+    fn are_accepted(&self) {
+        if self.counters.stores_refused.get() > 0 {
+            self.counters.stores_refused.set(0);
+            tracing::info!("Redis stores responses again");
         }
     }
 
@@ -87,7 +109,14 @@ impl Writer {
                 return None;
             }
         };
-        let ttl = u64::try_from(write.ttl.as_millis()).unwrap_or(u64::MAX);
+        // What it has used up while it was queued: others tell its age by what
+        // is left.
+        let ttl = write.ttl.saturating_sub(write.queued_at.elapsed());
+        let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        if ttl == 0 {
+            self.counters.stores_dropped.increment();
+            return None;
+        }
         let base = self.keys.base(&write.key);
         if names.is_empty() {
             return Some(vec![set(&base, &response, ttl)]);
@@ -110,6 +139,17 @@ impl Writer {
             redis::cmd("PEXPIRE").arg(&base).arg(ttl).arg("GT").take(),
         ])
     }
+}
+
+/// Whether Redis answered and will not store, for want of memory, of rights or
+/// of a place to save to; one that is on the way to another place is none.
+fn is_refusal(error: &RedisError) -> bool {
+    let code = error.code().unwrap_or_default();
+    ["OOM", "MISCONF", "NOREPLICAS"].contains(&code)
+        || matches!(
+            error.kind(),
+            ErrorKind::Server(ServerErrorKind::NoPerm | ServerErrorKind::ReadOnly)
+        )
 }
 
 fn set(key: &str, record: &[u8], ttl_millis: u64) -> Cmd {

@@ -98,11 +98,11 @@ pub struct RouteCounters {
 pub struct RedisCounters {
     /// 1 while the lookup connection stands, else 0.
     pub up: Gauge,
-    /// Lookups that found a usable record.
+    /// Lookups that found a record that answered somebody.
     pub hits: Counter,
-    /// Lookups that found none.
+    /// Lookups that found none that could.
     pub misses: Counter,
-    /// Lookups that took longer than the budget.
+    /// Lookups that were not answered within the budget.
     pub timeouts: Counter,
     /// Lookups not made: no live connection, or the breaker is open.
     pub skipped: Counter,
@@ -116,6 +116,8 @@ pub struct RedisCounters {
     pub stores_dropped: Counter,
     /// Records whose write failed.
     pub stores_failed: Counter,
+    /// 1 while Redis refuses to store: `maxmemory` without eviction, say.
+    pub stores_refused: Gauge,
     /// Records waiting to be written.
     pub queue_length: Gauge,
     /// Bytes waiting to be written.

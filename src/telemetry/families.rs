@@ -150,6 +150,11 @@ pub(super) const REDIS_BREAKER: Family = counter(
     "Times lookups were suspended after repeated time-outs.",
     &[],
 );
+pub(super) const REDIS_STORES_REFUSED: Family = gauge(
+    "pannier_redis_stores_refused",
+    "Whether Redis refuses to store responses, for want of memory for example.",
+    &[],
+);
 pub(super) const BUILD: Family = gauge(
     "pannier_build_info",
     "Always 1; the labels say what runs.",
@@ -203,7 +208,7 @@ pub(super) const PROCESS_THREADS: Family = gauge(
     &[],
 );
 
-pub(super) const FAMILIES: [&Family; 41] = [
+pub(super) const FAMILIES: [&Family; 42] = [
     &REQUESTS,
     &REQUEST_DURATION,
     &UPSTREAM_DURATION,
@@ -235,6 +240,7 @@ pub(super) const FAMILIES: [&Family; 41] = [
     &REDIS_QUEUE_BYTES,
     &REDIS_CONNECTS,
     &REDIS_BREAKER,
+    &REDIS_STORES_REFUSED,
     &BUILD,
     &ACCESS_DROPPED,
     &SPANS,

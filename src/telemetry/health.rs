@@ -96,6 +96,8 @@ pub struct Followed {
 pub struct RedisSituation {
     /// Whether the connection for lookups stands.
     pub is_connected: bool,
+    /// Whether Redis refuses to store responses.
+    pub refuses_stores: bool,
     /// Whether the invalidation log is followed.
     pub is_in_touch: bool,
     /// How far this instance is behind the log.
@@ -431,6 +433,22 @@ fn of_redis(redis: &RedisSituation, thresholds: &HealthConfig) -> Vec<Indicator>
             "every instance works from its own memory until it is back; see `redis.url` and the log",
         )
     };
+    let stores = Scale {
+        name: "redis_stores",
+        unit: "refused",
+        warning: 1.0,
+        critical: None,
+    };
+    let stores = if redis.refuses_stores {
+        stores.judge(
+            1.0,
+            "Redis refuses to store responses".to_owned(),
+            "instances share nothing new until it does; raise its `maxmemory`, or let it evict \
+             (`maxmemory-policy volatile-lru`); the log has its words",
+        )
+    } else {
+        stores.judge(0.0, "Redis stores what it is given".to_owned(), "")
+    };
     let what_to_do = "stored responses older than `coherence.unsynced_age_max` are not reused \
                       unasked meanwhile; see whether Redis is slow or gone";
     let lag = redis.lag.as_secs_f64();
@@ -447,7 +465,7 @@ fn of_redis(redis: &RedisSituation, thresholds: &HealthConfig) -> Vec<Indicator>
         n => format!("{n} instances that were there ten minutes ago are gone"),
     };
     let fleet = fleet.judge(float(redis.missing), found, "`/fleet` says which are there");
-    vec![link, log, fleet]
+    vec![link, stores, log, fleet]
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure, shown to people")]

@@ -21,6 +21,7 @@ fn calm() -> Situation {
         memory_fill_percent: 40.0,
         redis: Some(RedisSituation {
             is_connected: true,
+            refuses_stores: false,
             is_in_touch: true,
             ..RedisSituation::default()
         }),
@@ -42,7 +43,7 @@ fn where_nothing_is_wrong_nothing_is_said() {
     let assessment = of(&calm());
     assert_eq!((assessment.level, assessment.score), (Level::Healthy, 100));
     assert_eq!(assessment.message, "all is well");
-    assert_eq!(assessment.indicators.len(), 11);
+    assert_eq!(assessment.indicators.len(), 12);
     // A proxy that nobody asked yet is well, too.
     assert_eq!(of(&Situation::default()).score, 100);
 }
@@ -176,6 +177,18 @@ fn each_trouble_moves_its_own_indicator_and_says_what_to_do() {
             Situation {
                 redis: Some(RedisSituation {
                     is_connected: false,
+                    ..redis
+                }),
+                ..calm()
+            },
+        ),
+        (
+            "redis_stores",
+            Level::Warning,
+            "maxmemory",
+            Situation {
+                redis: Some(RedisSituation {
+                    refuses_stores: true,
                     ..redis
                 }),
                 ..calm()

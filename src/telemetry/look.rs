@@ -113,6 +113,7 @@ impl Telemetry {
             memory_fill_percent,
             redis: followed.map(|followed| RedisSituation {
                 is_connected: redis.up.get() > 0,
+                refuses_stores: redis.stores_refused.get() > 0,
                 is_in_touch: followed.is_in_touch,
                 lag: followed.lag.unwrap_or_default(),
                 missing: instances.map_or(0, |instances| most.saturating_sub(instances)),

@@ -292,6 +292,10 @@ fn redis(page: &mut Page, counters: &RedisCounters) {
     page.value(&families::REDIS_QUEUE_BYTES, counters.queue_bytes.get());
     page.value(&families::REDIS_CONNECTS, counters.connects.get());
     page.value(&families::REDIS_BREAKER, counters.breaker_opened.get());
+    page.value(
+        &families::REDIS_STORES_REFUSED,
+        counters.stores_refused.get(),
+    );
 }
 
 fn process(page: &mut Page, figures: &ProcessFigures) {

@@ -6,9 +6,9 @@ use super::counters::{Counter, RedisCounters};
 /// `/cache/stats` shows and resets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RedisCounts {
-    /// Lookups that found a usable record.
+    /// Lookups that found a record that answered somebody.
     pub hits: u64,
-    /// Lookups that found none.
+    /// Lookups that found none that could.
     pub misses: u64,
     /// Lookups that took longer than the budget.
     pub timeouts: u64,

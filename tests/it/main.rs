@@ -19,6 +19,7 @@ mod ranges;
 mod redis;
 mod reuse;
 mod scripted_origin;
+mod second_tier;
 mod security;
 #[cfg(feature = "otlp")]
 mod spans;

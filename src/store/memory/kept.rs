@@ -301,7 +301,8 @@ impl Kept {
     }
 
     /// When its request was sent.
-    pub(super) fn request_time(&self) -> Timestamp {
+    #[must_use]
+    pub fn request_time(&self) -> Timestamp {
         self.fixed().request_time
     }
 
