@@ -27,6 +27,7 @@ use pannier::semantics::policy::{KeySpec, Policy};
 use pannier::semantics::reuse::{self, Circumstances};
 use pannier::semantics::stored::{Position, StoredHead, StoredResponse, Target};
 use pannier::semantics::target::RequestTarget;
+use pannier::semantics::told::ToldTarget;
 use pannier::semantics::validation::Validators;
 use pannier::semantics::vary::{SecondaryKey, VaryNames};
 use pannier::store::memory::{Bounds, Entry, Memory, RouteCache};
@@ -108,7 +109,14 @@ fn stored(target: &RequestTarget<'_>) -> StoredResponse {
 
 fn key_of(spec: &KeySpec, route: &RouteFingerprint, path: &str, query: Option<&str>) -> CacheKey {
     let target = RequestTarget::of(path, query);
-    CacheKey::of(route, spec, "shop.example:8080", &target, &HeaderMap::new())
+    let told = ToldTarget::default();
+    CacheKey::of(
+        route,
+        spec,
+        ("shop.example:8080", &told),
+        &target,
+        &HeaderMap::new(),
+    )
 }
 
 fn fingerprint() -> RouteFingerprint {
@@ -240,7 +248,7 @@ fn a_plain_hit(bencher: Bencher<'_, '_>) {
     let key = CacheKey::of(
         &route.fingerprint,
         &route.key,
-        host,
+        (host, &ToldTarget::default()),
         &target,
         &HeaderMap::new(),
     );

@@ -1,11 +1,12 @@
 //! Who may ask.
 //!
-//! With a token: whoever presents it. Without one the listener is on loopback
-//! (the configuration refuses anything else), so anyone on this machine; but
-//! not a web page in a browser on this machine, which can send requests here
-//! and, by rebinding its name to 127.0.0.1, read the answers. Such requests
-//! carry the `Origin` of another place or a `Host` that is a name. The
-//! dashboard's carry an `Origin` that is their `Host`, and that an address.
+//! With a token: every client that presents it. Without one the listener is on
+//! loopback (the configuration refuses anything else), so anyone on this
+//! machine; but not a web page in a browser on this machine, which can send
+//! requests here and, by rebinding its name to 127.0.0.1, read the answers. Such
+//! requests carry the `Origin` of another place or a `Host` that is a name: on
+//! every method a name is refused that is neither `localhost` nor in
+//! `[admin] hosts`. The dashboard's carry an `Origin` that is their `Host`.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -34,16 +35,24 @@ pub struct Guard {
     /// Digest of the token: digests have one length, and their comparison
     /// takes the same time wherever they differ.
     token: Option<blake3::Hash>,
+    /// Names that the listener may be asked by without a token, lower case.
+    hosts: Vec<String>,
 }
 
 impl Guard {
-    /// Lets in whoever presents `token`; without one, whoever is on this
-    /// machine and no web page.
+    /// Admits requests with `token`; without one, requests from this machine
+    /// that no web page sent, by address, as `localhost` or by one of `hosts`.
     #[must_use]
-    pub fn new(token: Option<&Secret>) -> Self {
+    pub fn new(token: Option<&Secret>, hosts: &[String]) -> Self {
         Self {
             token: token.map(|token| blake3::hash(token.reveal().as_bytes())),
+            hosts: hosts.to_vec(),
         }
+    }
+
+    /// Whether a token is asked for.
+    pub(super) fn has_token(&self) -> bool {
+        self.token.is_some()
     }
 
     fn admits(&self, method: &Method, uri: &Uri, fields: &HeaderMap) -> Result<(), Problem> {
@@ -52,9 +61,46 @@ impl Guard {
         }
         match &self.token {
             Some(token) => has_token(token, fields),
-            None if method.is_safe() => Ok(()),
-            None => is_no_web_page(uri, fields),
+            None => {
+                let host = host_of(uri, fields);
+                if !method.is_safe() {
+                    is_no_web_page(host, fields)?;
+                }
+                self.is_known(host)
+            }
         }
+    }
+
+    /// Refuses a name that others could point to this machine.
+    fn is_known(&self, host: Option<&[u8]>) -> Result<(), Problem> {
+        match host {
+            Some(host) if !is_local_or_address(host) && !self.is_configured(host) => {
+                let detail = format!(
+                    "`{}` is neither an address nor localhost nor in `[admin] hosts`, and no admin token is configured",
+                    String::from_utf8_lossy(host)
+                );
+                Err(Problem::new(StatusCode::FORBIDDEN, detail))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_configured(&self, authority: &[u8]) -> bool {
+        let name = authority
+            .split(|byte| *byte == b':')
+            .next()
+            .unwrap_or_default();
+        self.hosts
+            .iter()
+            .any(|host| host.as_bytes().eq_ignore_ascii_case(name))
+    }
+}
+
+/// RFC 9112 §3.2.2: the authority of an absolute target goes before `Host`.
+fn host_of<'a>(uri: &'a Uri, fields: &'a HeaderMap) -> Option<&'a [u8]> {
+    match uri.authority() {
+        Some(authority) => Some(authority.as_str().as_bytes()),
+        None => fields.get(HOST).map(HeaderValue::as_bytes),
     }
 }
 
@@ -78,13 +124,7 @@ fn has_token(token: &blake3::Hash, fields: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-fn is_no_web_page(uri: &Uri, fields: &HeaderMap) -> Result<(), Problem> {
-    let refused = |detail: String| Err(Problem::new(StatusCode::FORBIDDEN, detail));
-    // RFC 9112 §3.2.2: the authority of an absolute target goes before Host.
-    let host = match uri.authority() {
-        Some(authority) => Some(authority.as_str().as_bytes()),
-        None => fields.get(HOST).map(HeaderValue::as_bytes),
-    };
+fn is_no_web_page(host: Option<&[u8]>, fields: &HeaderMap) -> Result<(), Problem> {
     // The dashboard's own requests come from where they go to; by which name,
     // is looked at below.
     let is_our_page = |origin: &HeaderValue| {
@@ -92,18 +132,13 @@ fn is_no_web_page(uri: &Uri, fields: &HeaderMap) -> Result<(), Problem> {
         origin.is_some() && origin == host
     };
     let mut origins = fields.get_all(ORIGIN).iter();
-    if !origins.all(is_our_page) {
-        return refused(
-            "a web page may not change anything here while no admin token is configured".to_owned(),
-        );
+    if origins.all(is_our_page) {
+        return Ok(());
     }
-    match host {
-        Some(host) if !is_local_or_address(host) => refused(format!(
-            "`{}` is neither an address nor localhost; configure an admin token to use a name",
-            String::from_utf8_lossy(host)
-        )),
-        _ => Ok(()),
-    }
+    Err(Problem::new(
+        StatusCode::FORBIDDEN,
+        "a web page may not change anything here while no admin token is configured",
+    ))
 }
 
 /// Whether an authority is an address or `localhost`: no name that someone
@@ -166,8 +201,26 @@ mod tests {
     }
 
     #[test]
+    fn without_a_token_a_name_is_refused_on_every_method_unless_it_is_configured() {
+        let guard = Guard::new(None, &["ops.internal".to_owned()]);
+        for method in [Method::GET, Method::HEAD, Method::POST] {
+            for (host, is_fine) in [
+                ("127.0.0.1:9090", true),
+                ("OPS.internal:9090", true),
+                ("evil.example:9090", false),
+                ("ops.internal.evil.example", false),
+            ] {
+                let mut fields = HeaderMap::new();
+                fields.insert(HOST, HeaderValue::from_static(host));
+                let admitted = guard.admits(&method, &Uri::from_static("/metrics"), &fields);
+                assert_eq!(admitted.is_ok(), is_fine, "{method} {host}");
+            }
+        }
+    }
+
+    #[test]
     fn a_token_is_taken_whole_and_in_any_case_of_its_scheme() {
-        let guard = Guard::new(Some(&Secret::new("s3cret")));
+        let guard = Guard::new(Some(&Secret::new("s3cret")), &[]);
         for (credentials, is_fine) in [
             ("Bearer s3cret", true),
             ("bearer  s3cret ", true),

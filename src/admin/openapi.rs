@@ -1,6 +1,9 @@
 //! `/openapi.json`: the table of paths as an OpenAPI document.
 
+use std::sync::Arc;
+
 use axum::Json;
+use axum::extract::State;
 use utoipa::openapi::path::{
     HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathItem, PathsBuilder,
 };
@@ -11,17 +14,18 @@ use utoipa::openapi::{
     ResponseBuilder,
 };
 
+use super::control::Control;
 use super::table::{self, AdminRoute, Answer, Parameter, Verb};
 
 const SECURITY: &str = "adminToken";
 const PROBLEM: &str = "Problem";
 
 /// `GET /openapi.json`
-pub(super) async fn answer() -> Json<OpenApi> {
-    Json(document())
+pub(super) async fn answer(State(control): State<Arc<Control>>) -> Json<OpenApi> {
+    Json(document(control.guard.has_token()))
 }
 
-fn document() -> OpenApi {
+fn document(needs_token: bool) -> OpenApi {
     let routes = table::routes();
     let mut paths = PathsBuilder::new();
     let mut components = ComponentsBuilder::new()
@@ -35,7 +39,7 @@ fn document() -> OpenApi {
             Verb::Get => HttpMethod::Get,
             Verb::Post => HttpMethod::Post,
         };
-        let operation = operation(&route);
+        let operation = operation(&route, needs_token);
         paths = paths.path(path(&route), PathItem::new(verb, operation));
         if let Answer::Document(shape) | Answer::List(shape) = route.answer {
             components = components.schema(shape.name, shape.schema);
@@ -60,7 +64,7 @@ fn path(route: &AdminRoute) -> String {
     route.path.replace("{*", "{")
 }
 
-fn operation(route: &AdminRoute) -> OperationBuilder {
+fn operation(route: &AdminRoute, needs_token: bool) -> OperationBuilder {
     let (content_type, schema): (&str, RefOr<Schema>) = match &route.answer {
         Answer::Text(content_type) => (content_type, text().into()),
         Answer::Object => ("application/json", ObjectBuilder::new().into()),
@@ -83,9 +87,11 @@ fn operation(route: &AdminRoute) -> OperationBuilder {
         .summary(Some(route.summary))
         .response("200", done.build());
     if !route.is_open() {
-        operation = operation
-            .security(SecurityRequirement::new(SECURITY, Vec::<String>::new()))
-            .response("default", refused());
+        operation = operation.response("default", refused());
+        if needs_token {
+            let bearer = SecurityRequirement::new(SECURITY, Vec::<String>::new());
+            operation = operation.security(bearer);
+        }
     }
     for parameter in route.parameters {
         operation = operation.parameter(described(parameter));

@@ -118,7 +118,10 @@ async fn serve(
             .as_ref()
             .and_then(|listener| listener.local_addr().ok()),
     };
-    let guard = Guard::new(config.admin.as_ref().and_then(|admin| admin.token.as_ref()));
+    let guard = config.admin.as_ref().map_or_else(
+        || Guard::new(None, &[]),
+        |admin| Guard::new(admin.token.as_ref(), &admin.hosts),
+    );
     let shared = Shared::new(
         config,
         store,

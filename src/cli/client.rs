@@ -262,6 +262,7 @@ mod tests {
             let config = AdminConfig {
                 listen: listen.parse().unwrap(),
                 token: None,
+                hosts: Vec::new(),
             };
             assert_eq!(AdminTarget::of_config(&config, None).url, url);
         }

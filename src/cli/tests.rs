@@ -78,7 +78,7 @@ async fn admin() -> SocketAddr {
         exporter: Exporter::new(Arc::clone(&telemetry)).unwrap(),
         telemetry,
         operations: Arc::new(Fleet),
-        guard: Guard::new(Some(&Secret::new("s3cret"))),
+        guard: Guard::new(Some(&Secret::new("s3cret")), &[]),
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -197,6 +197,21 @@ impl Network {
 }
 
 /// The admin listener's bearer token.
+/// A host's name, without a port.
+pub(super) fn host_name() -> Parsed<String> {
+    Parsed {
+        expects: "a host name such as `\"pannier.internal\"`",
+        parse: |text| {
+            let is_label = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            if text.is_empty() || !text.bytes().all(is_label) {
+                return Err(Wrong::new("this is no host name").hint("leave scheme and port out"));
+            }
+            Ok(text.to_ascii_lowercase())
+        },
+        write: String::clone,
+    }
+}
+
 pub(super) fn token() -> Secrets {
     Secrets {
         expects: "a token of visible ASCII characters",

@@ -165,6 +165,19 @@ pub struct Limits {
     /// `trusted_proxies`: peers whose `X-Forwarded-*` and `Forwarded` are kept
     /// and appended to; those of others are replaced (`[]`). Addresses or CIDR.
     pub trusted_proxies: Vec<Network>,
+    /// `underscore_fields`: what becomes of request fields with `_` in their
+    /// names (`"drop"`).
+    pub underscore_fields: UnderscoreFields,
+}
+
+/// `underscore_fields = …` of `[limits]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnderscoreFields {
+    /// They are taken away: WSGI, CGI, PHP and Rack read them as fields with `-`.
+    #[default]
+    Drop,
+    /// They are forwarded, but for twins of fields that are set or taken away.
+    Pass,
 }
 
 impl Limits {
@@ -205,6 +218,9 @@ pub struct AdminConfig {
     pub listen: SocketAddr,
     /// `token`.
     pub token: Option<Secret>,
+    /// `hosts`: names it may be asked by without a token, besides `localhost`
+    /// (`[]`); lower case.
+    pub hosts: Vec<String>,
 }
 
 /// `[memory]`: the store in this process (L1).
@@ -340,12 +356,14 @@ pub enum EvictionPolicy {
 /// `default = …` of `[invalidation]`: what a write invalidates unasked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DefaultInvalidation {
-    /// `"hierarchy"`: target, `Location`, `Content-Location`, the parent, and
-    /// for PUT, PATCH and DELETE everything below.
+    /// `"hierarchy"`: target, `Location`, `Content-Location`, the parent but `/`,
+    /// and for PUT, PATCH, DELETE and MOVE everything below.
     #[default]
     Hierarchy,
     /// `"rfc"`: target, `Location` and `Content-Location` only (RFC 9111 §4.4).
     Rfc,
+    /// `"none"`: nothing.
+    None,
 }
 
 /// One of `[[routes]]`.
@@ -374,6 +392,8 @@ pub struct InvalidationRule {
     pub purge: Vec<Pattern>,
     /// `tags`: … and what carries one of these.
     pub tags: Vec<Box<str>>,
+    /// `default`: what they invalidate unasked; `None`: as `[invalidation]` says.
+    pub default: Option<DefaultInvalidation>,
 }
 
 /// One of `[[warm]]`: what to fetch at the start.

@@ -10,8 +10,8 @@ use super::kinds::{Choice, Durations, List, OneOrMore, Parsed, Sizes, Whole, Wro
 use super::reader::Table;
 use super::{
     AdminConfig, CoalescingConfig, CoherenceConfig, CoherenceMode, Config, DefaultInvalidation,
-    EvictionPolicy, InvalidationConfig, Limits, MemoryConfig, OriginConfig, Upstream, address,
-    checks, redis, routes, watch,
+    EvictionPolicy, InvalidationConfig, Limits, MemoryConfig, OriginConfig, UnderscoreFields,
+    Upstream, address, checks, redis, routes, watch,
 };
 
 pub(super) const KIB: u64 = 1 << 10;
@@ -120,6 +120,12 @@ fn admin(mut table: Table<'_>) -> Option<AdminConfig> {
         address::token(),
         "Bearer token that every request but /livez and /readyz must carry.",
     );
+    let hosts = table.option(
+        "hosts",
+        Vec::new(),
+        List(address::host_name()),
+        "Names by which the listener may be asked without a token, besides localhost and addresses: a web page could point any other name to this machine and read the answers.",
+    );
     let is_exposed = listen.is_some_and(|listen| !listen.ip().to_canonical().is_loopback());
     if is_exposed && !table.has("token") {
         table.problem(
@@ -129,7 +135,11 @@ fn admin(mut table: Table<'_>) -> Option<AdminConfig> {
         );
     }
     table.finish();
-    listen.map(|listen| AdminConfig { listen, token })
+    listen.map(|listen| AdminConfig {
+        listen,
+        token,
+        hosts,
+    })
 }
 
 fn origin(mut table: Table<'_>) -> OriginConfig {
@@ -216,6 +226,12 @@ fn limits(mut table: Table<'_>) -> Limits {
             Vec::new(),
             List(address::network()),
             "Peers whose X-Forwarded-* and Forwarded fields are kept and appended to; those of others are replaced.",
+        ),
+        underscore_fields: table.option(
+            "underscore_fields",
+            UnderscoreFields::Drop,
+            Choice(&[("drop", UnderscoreFields::Drop), ("pass", UnderscoreFields::Pass)]),
+            "Request fields with _ in their names, which many applications read as the ones with -: \"drop\" takes them away; \"pass\" forwards those that are no twin of a field that Pannier itself sets or takes away.",
         ),
     };
     if config.target_bytes_max > config.head_bytes_max {
@@ -344,8 +360,8 @@ fn invalidation(mut table: Table<'_>) -> InvalidationConfig {
     let default = table.option(
         "default",
         DefaultInvalidation::Hierarchy,
-        Choice(&[("hierarchy", DefaultInvalidation::Hierarchy), ("rfc", DefaultInvalidation::Rfc)]),
-        "\"hierarchy\": the target, Location, Content-Location, the parent, and for PUT, PATCH and DELETE everything below; \"rfc\": the first three only (RFC 9111 §4.4).",
+        super::route_values::default_invalidations(),
+        "What a write invalidates without an entry of its own. \"hierarchy\": the target, Location, Content-Location, the parent unless that is /, and for PUT, PATCH, DELETE and MOVE answered 2xx everything below; \"rfc\": the first three only (RFC 9111 §4.4); \"none\": nothing.",
     );
     let settle = table.option(
         "settle",

@@ -4,10 +4,12 @@
 use http::Method;
 use toml::de::DeValue;
 
+use super::DefaultInvalidation;
 use super::given::{Given, Kind};
-use super::kinds::{List, Parsed, Wrong};
+use super::kinds::{Choice, List, Parsed, Wrong};
 use super::reader::closest;
 use crate::pattern::Pattern;
+use crate::semantics::method::is_safe;
 use crate::semantics::policy::{IgnoredFields, QueryKey};
 
 /// Bytes of a route's name: it is a label of metrics.
@@ -26,9 +28,16 @@ pub(super) enum Field {
 pub(super) fn ignored(fields: &[Field]) -> IgnoredFields {
     IgnoredFields {
         cache_control: fields.contains(&Field::CacheControl),
-        set_cookie: fields.contains(&Field::SetCookie),
         vary: fields.contains(&Field::Vary),
     }
+}
+
+pub(super) fn default_invalidations() -> Choice<DefaultInvalidation> {
+    Choice(&[
+        ("hierarchy", DefaultInvalidation::Hierarchy),
+        ("rfc", DefaultInvalidation::Rfc),
+        ("none", DefaultInvalidation::None),
+    ])
 }
 
 pub(super) fn parse_name(text: &str) -> Result<String, Wrong> {
@@ -115,7 +124,7 @@ pub(super) fn parse_cookie_name(text: &str) -> Result<String, Wrong> {
 /// A method that may change something (not safe, RFC 9110 §9.2.1).
 pub(super) fn parse_method(text: &str) -> Result<Method, Wrong> {
     let method: Method = text.parse().map_err(|_| Wrong::new("this is no method"))?;
-    if method.is_safe() {
+    if is_safe(&method) {
         return Err(
             Wrong::new(format!("{method} changes nothing and invalidates nothing"))
                 .hint("the methods of a rule are those that write: POST, PUT, PATCH, DELETE"),

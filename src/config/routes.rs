@@ -9,8 +9,8 @@ use super::kinds::{Choice, Durations, Flag, List, Parsed, Wrong};
 use super::options::{ENTRIES, bound};
 use super::reader::Table;
 use super::route_values::{
-    Field, Purge, Queries, ignored, parse_cookie_name, parse_method, parse_name, parse_parameter,
-    parse_pattern, parse_route_path, parse_tag,
+    Field, Purge, Queries, default_invalidations, ignored, parse_cookie_name, parse_method,
+    parse_name, parse_parameter, parse_pattern, parse_route_path, parse_tag,
 };
 use super::{InvalidationRule, RouteConfig};
 use crate::message::targeted::{TARGETS, Target};
@@ -71,16 +71,17 @@ fn route(mut table: Table<'_>, seen: &mut Seen) -> Option<RouteConfig> {
         },
         "What it matches: {name} is one segment, {*rest} or a final /** the tail.",
     );
-    let policy = Policy {
+    let ignored_fields = table.option(
+        "ignore_headers",
+        Vec::new(),
+        List(Choice(&[("cache-control", Field::CacheControl), ("set-cookie", Field::SetCookie), ("vary", Field::Vary)])),
+        "Response fields to act as if the origin had not sent. set-cookie is what `set_cookie = \"strip\"` does.",
+    );
+    let mut policy = Policy {
         ttl: table.optional("ttl", "\"60s\"", lifetimes(), "Freshness lifetime of a 2xx response that states none of its own; left out: RFC 9111 alone decides, heuristic freshness included."),
         stale_while_revalidate: table.option("stale_while_revalidate", Duration::ZERO, lifetimes(), "How long past its lifetime a response is reused while it is validated in the background, unless the origin says."),
         stale_if_error: table.option("stale_if_error", Duration::ZERO, lifetimes(), "How long past its lifetime a response is reused when the origin fails, unless the origin says."),
-        ignore: ignored(&table.option(
-            "ignore_headers",
-            Vec::new(),
-            List(Choice(&[("cache-control", Field::CacheControl), ("set-cookie", Field::SetCookie), ("vary", Field::Vary)])),
-            "Response fields to act as if the origin had not sent. An ignored Set-Cookie is not replayed from the store.",
-        )),
+        ignore: ignored(&ignored_fields),
         errors: table.option(
             "errors",
             StoreErrors::Never,
@@ -99,11 +100,28 @@ fn route(mut table: Table<'_>, seen: &mut Seen) -> Option<RouteConfig> {
         )),
         set_cookie: table.option(
             "set_cookie",
-            StoreSetCookie::Public,
-            Choice(&[("public", StoreSetCookie::Public), ("origin", StoreSetCookie::Origin)]),
-            "A response with Set-Cookie is stored: \"public\": where it also says public or s-maxage; \"origin\": where the origin gives it explicit freshness (RFC 9111 §7.3); mind that everybody gets the cookie.",
+            StoreSetCookie::Never,
+            Choice(&[
+                ("never", StoreSetCookie::Never),
+                ("strip", StoreSetCookie::Strip),
+                ("origin", StoreSetCookie::Origin),
+            ]),
+            "What becomes of a response with Set-Cookie. \"never\": it goes to the client that asked and is neither stored nor shared; \"strip\": it is stored without the field; \"origin\": it is stored with the field where the origin gives it explicit freshness or says public (RFC 9111 §7.3), and everybody gets the cookie.",
         ),
     };
+    if ignored_fields.contains(&Field::SetCookie) {
+        if policy.set_cookie == StoreSetCookie::Origin {
+            table.problem(
+                "set_cookie",
+                "`set_cookie = \"origin\"` stores what `ignore_headers` leaves out".to_owned(),
+                Some(
+                    "take `set-cookie` out of `ignore_headers`, or leave `set_cookie` out"
+                        .to_owned(),
+                ),
+            );
+        }
+        policy.set_cookie = StoreSetCookie::Strip;
+    }
     let entries_max = bound(table.option(
         "entries_max",
         0,
@@ -268,6 +286,12 @@ fn invalidation(mut table: Table<'_>) -> Option<InvalidationRule> {
         }),
         "Stored responses that carry one of these tags become invalid.",
     );
+    let default = table.optional(
+        "default",
+        "\"none\"",
+        default_invalidations(),
+        "What these writes invalidate by themselves, in the place of what `[invalidation]` says: \"none\" for a beacon, a login, a POST that reads.",
+    );
     if methods.is_empty() {
         table.problem(
             "methods",
@@ -275,11 +299,11 @@ fn invalidation(mut table: Table<'_>) -> Option<InvalidationRule> {
             Some("leave it out for POST, PUT, PATCH and DELETE".to_owned()),
         );
     }
-    let is_idle = table.is_empty("purge") && table.is_empty("tags");
+    let is_idle = table.is_empty("purge") && table.is_empty("tags") && default.is_none();
     if is_idle {
         table.problem(
             "path",
-            "this rule has neither `purge` nor `tags`: it would invalidate nothing",
+            "this rule has neither `purge` nor `tags` nor `default`: it would change nothing",
             None,
         );
     }
@@ -289,6 +313,7 @@ fn invalidation(mut table: Table<'_>) -> Option<InvalidationRule> {
         methods,
         purge,
         tags,
+        default,
     })
 }
 

@@ -4,15 +4,24 @@
 //! `Location` and `Content-Location`. Applications change more than that: by
 //! default the collection above and everything below go as well, and
 //! `[[invalidations]]` add what only the application knows.
+//!
+//! How much goes depends on what became of the write ([`Effect`]): a request
+//! that never reached the application whole, or a redirect to a login page,
+//! must not empty what lies below a path.
 
 use http::header::{CONTENT_LOCATION, LOCATION};
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use url::Url;
 
 use super::scope::{Ban, Scope, is_same_host};
 use crate::config::{DefaultInvalidation, InvalidationRule};
 use crate::pattern::Pattern;
+use crate::rule::{self, Rule};
 use crate::semantics::tags::invalidated as groups_of;
 use crate::semantics::target::RequestTarget;
+
+/// Where MOVE and COPY write to (RFC 4918 §10.3).
+const DESTINATION: HeaderName = HeaderName::from_static("destination");
 
 /// The rules in force.
 #[derive(Clone, Debug, Default)]
@@ -21,14 +30,50 @@ pub struct Rules {
     explicit: Vec<InvalidationRule>,
 }
 
-/// Whether a method cannot change anything (RFC 9110 §9.2.1). One that is not
-/// known may.
-#[must_use]
-pub fn is_safe(method: &Method) -> bool {
-    matches!(
-        *method,
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE
-    )
+/// A write that may have changed something.
+#[derive(Clone, Copy, Debug)]
+pub struct Write<'a> {
+    /// Its method, and those that the application may take it for.
+    pub methods: &'a [Method],
+    /// The hosts that URLs of the same site may name: as the application is
+    /// told it, and as the client named it.
+    pub hosts: [&'a str; 2],
+    /// What it was sent to.
+    pub target: &'a RequestTarget<'a>,
+    /// The fields of the request.
+    pub request: &'a HeaderMap,
+    /// What became of it.
+    pub effect: Effect<'a>,
+}
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug)]
+pub enum Effect<'a> {
+    /// It was answered 2xx or 3xx, with these fields.
+    Answered(StatusCode, &'a HeaderMap),
+    /// It reached the origin whole, and its answer is lost.
+    Lost,
+    /// It was not sent whole.
+    Incomplete,
+}
+
+impl Effect<'_> {
+    fn fields(&self) -> Option<&HeaderMap> {
+        match self {
+            Self::Answered(_, fields) => Some(fields),
+            Self::Lost | Self::Incomplete => None,
+        }
+    }
+
+    /// Whether what lies below the target may have changed.
+    fn reaches_below(&self) -> bool {
+        match self {
+            // Refusals by redirect lead to a login page.
+            Self::Answered(status, _) => status.is_success() || !rule::holds(Rule::RedirectedWrite),
+            Self::Lost => true,
+            Self::Incomplete => !rule::holds(Rule::IncompleteWrite),
+        }
+    }
 }
 
 impl Rules {
@@ -38,98 +83,222 @@ impl Rules {
         Self { default, explicit }
     }
 
-    /// The bans of a write to `target` at `host`; `answer` is `None` where the
-    /// answer was lost. Each speaks of every query and every variant.
+    /// The bans of a write. Each speaks of every query and every variant.
     #[must_use]
-    pub fn bans_of(
-        &self,
-        method: &Method,
-        host: &str,
-        target: &RequestTarget<'_>,
-        answer: Option<&HeaderMap>,
-    ) -> Vec<Ban> {
-        let mut patterns: Vec<Pattern> = Vec::new();
-        let mut tags: Vec<&str> = Vec::new();
-        for path in target.readings() {
-            self.add_written(&mut patterns, method, &path);
-            for rule in self
-                .explicit
-                .iter()
-                .filter(|rule| rule.methods.contains(method))
-            {
-                let Some(captures) = rule.path.captures(&path) else {
-                    continue;
-                };
-                patterns.extend(rule.purge.iter().map(|purge| purge.expand(&captures)));
-                tags.extend(rule.tags.iter().map(|tag| &**tag));
+    pub fn bans_of(&self, write: &Write<'_>) -> Vec<Ban> {
+        let mut scopes = Scopes::default();
+        let readings = write.target.readings();
+        if matches!(write.effect, Effect::Incomplete) && rule::holds(Rule::IncompleteWrite) {
+            for path in &readings {
+                if self.default_of(write, path) != DefaultInvalidation::None {
+                    scopes.add_path(path);
+                }
             }
+            return scopes.0;
         }
-        for name in [LOCATION, CONTENT_LOCATION] {
-            let named = answer.and_then(|fields| fields.get(name));
-            if let Some(path) = named.and_then(|url| path_at_same_host(url, host, &target.path)) {
-                patterns.push(Pattern::literal(&path));
-            }
+        let mut default = DefaultInvalidation::None;
+        for path in &readings {
+            default = self.default_of(write, path);
+            self.add_written(&mut scopes, write, default, path);
         }
-        let patterns = patterns.into_iter().map(Scope::Pattern);
-        let groups = answer.map_or_else(Vec::new, |answer| groups_of(answer, host));
-        let tags = tags
-            .into_iter()
-            .map(Box::from)
-            .chain(groups)
-            .map(Scope::Tag);
-        let mut bans: Vec<Ban> = Vec::new();
-        for ban in patterns.chain(tags).map(Ban::hard) {
-            if !bans.contains(&ban) {
-                bans.push(ban);
-            }
+        if default != DefaultInvalidation::None {
+            self.add_named(&mut scopes, write, default);
         }
-        bans
+        for path in &readings {
+            self.add_explicit(&mut scopes, write, path);
+        }
+        let groups = write
+            .effect
+            .fields()
+            .map(|fields| groups_of(fields, write.hosts[0]));
+        for group in groups.into_iter().flatten() {
+            scopes.add(Scope::Tag(group));
+        }
+        scopes.0
     }
 
-    fn add_written(&self, patterns: &mut Vec<Pattern>, method: &Method, path: &str) {
-        patterns.push(Pattern::literal(path));
-        if self.default == DefaultInvalidation::Rfc {
-            return;
-        }
-        if let Some(parent) = parent(path) {
-            patterns.push(Pattern::literal(parent));
-            // A collection is asked for with and without its last slash.
-            if !parent.ends_with('/') {
-                patterns.push(Pattern::literal(&format!("{parent}/")));
+    /// What a write to `path` invalidates by itself: as the first entry says
+    /// that matches it and says something.
+    fn default_of(&self, write: &Write<'_>, path: &str) -> DefaultInvalidation {
+        let said = self.matching(write).find_map(|rule| {
+            let default = rule.default?;
+            rule.path.matches(path).then_some(default)
+        });
+        said.unwrap_or(self.default)
+    }
+
+    fn matching<'a>(&'a self, write: &Write<'a>) -> impl Iterator<Item = &'a InvalidationRule> {
+        let methods = write.methods;
+        let speaks_of = move |rule: &&InvalidationRule| {
+            methods.iter().any(|method| rule.methods.contains(method))
+        };
+        self.explicit.iter().filter(speaks_of)
+    }
+
+    fn add_explicit(&self, scopes: &mut Scopes, write: &Write<'_>, path: &str) {
+        for rule in self.matching(write) {
+            let Some(captures) = rule.path.captures(path) else {
+                continue;
+            };
+            for purge in &rule.purge {
+                scopes.add(Scope::Pattern(purge.expand(&captures)));
+            }
+            for tag in &rule.tags {
+                scopes.add(Scope::Tag(tag.clone()));
             }
         }
-        if let Some(bare) = path.strip_suffix('/').filter(|bare| !bare.is_empty()) {
-            patterns.push(Pattern::literal(bare));
-        } else if path != "/" {
-            patterns.push(Pattern::literal(&format!("{path}/")));
+    }
+
+    fn add_written(
+        &self,
+        scopes: &mut Scopes,
+        write: &Write<'_>,
+        default: DefaultInvalidation,
+        path: &str,
+    ) {
+        if default == DefaultInvalidation::None {
+            return;
         }
-        if matches!(*method, Method::PUT | Method::PATCH | Method::DELETE) {
-            patterns.push(Pattern::below(path));
+        scopes.add_path(path);
+        if default == DefaultInvalidation::Rfc {
+            return;
+        }
+        scopes.add_parent(path);
+        scopes.add_with_other_slash(path);
+        if write.effect.reaches_below() {
+            let mut methods = write.methods.iter();
+            let is_stated = methods.next().is_some_and(changes_below);
+            // A field that overrides the method is easily sent and seldom
+            // heeded: it does not empty the whole store.
+            let is_overridden =
+                (path != "/" || !rule::holds(Rule::OverrideOnPost)) && methods.any(changes_below);
+            if is_stated || is_overridden {
+                scopes.add(Scope::Pattern(Pattern::below(path)));
+            }
+        }
+    }
+
+    /// What the answer and the request name besides the target.
+    fn add_named(&self, scopes: &mut Scopes, write: &Write<'_>, default: DefaultInvalidation) {
+        let answer = write.effect.fields();
+        for name in [LOCATION, CONTENT_LOCATION] {
+            for url in answer.into_iter().flat_map(|fields| fields.get_all(&name)) {
+                for path in paths_at_same_host(url, write) {
+                    scopes.add_path(&path);
+                }
+            }
+        }
+        let writes_elsewhere = |method: &Method| matches!(method.as_str(), "MOVE" | "COPY");
+        if !write.methods.iter().any(writes_elsewhere) {
+            return;
+        }
+        for url in write.request.get_all(DESTINATION) {
+            for path in paths_at_same_host(url, write) {
+                scopes.add_path(&path);
+                if default == DefaultInvalidation::Rfc {
+                    continue;
+                }
+                scopes.add_parent(&path);
+                scopes.add_with_other_slash(&path);
+                if path != "/" && write.effect.reaches_below() {
+                    scopes.add(Scope::Pattern(Pattern::below(&path)));
+                }
+            }
         }
     }
 }
 
-/// The path above: `/a/7` has `/a`, `/a` has `/`, `/` has none.
+/// Whether a method changes what lies below its target.
+fn changes_below(method: &Method) -> bool {
+    matches!(method.as_str(), "PUT" | "PATCH" | "DELETE" | "MOVE")
+}
+
+/// Bans, each once.
+#[derive(Default)]
+struct Scopes(Vec<Ban>);
+
+impl Scopes {
+    fn add(&mut self, scope: Scope) {
+        let ban = Ban::hard(scope);
+        if !self.0.contains(&ban) {
+            self.0.push(ban);
+        }
+    }
+
+    fn add_path(&mut self, path: &str) {
+        self.add(Scope::Pattern(Pattern::literal(path)));
+    }
+
+    /// The collection that `path` is in; never all of a site.
+    fn add_parent(&mut self, path: &str) {
+        let Some(parent) = parent(path) else {
+            return;
+        };
+        self.add_path(parent);
+        self.add_with_other_slash(parent);
+    }
+
+    /// A collection is asked for with and without its last slash.
+    fn add_with_other_slash(&mut self, path: &str) {
+        match path.strip_suffix('/') {
+            Some("") => {}
+            Some(bare) => self.add_path(bare),
+            None => self.add_path(&format!("{path}/")),
+        }
+    }
+}
+
+/// The path above: `/a/7` has `/a`, `/a` and `/` have none.
 fn parent(path: &str) -> Option<&str> {
     let bare = path.strip_suffix('/').unwrap_or(path);
     let (above, _) = bare.rsplit_once('/')?;
-    Some(if above.is_empty() { "/" } else { above })
+    match above {
+        "" if rule::holds(Rule::RootParent) => None,
+        "" => Some("/"),
+        above => Some(above),
+    }
 }
 
-/// The plain path of a URL reference, if it is of this host.
-fn path_at_same_host(reference: &http::HeaderValue, host: &str, base_path: &str) -> Option<String> {
-    let reference = reference.to_str().ok()?;
-    let resolved = if reference.starts_with('/') || reference.contains("://") {
-        reference.to_owned()
-    } else {
-        let (above, _) = base_path.rsplit_once('/')?;
-        format!("{above}/{reference}")
+/// The plain paths that a URL reference may mean (RFC 3986 §5.2), if it is of
+/// one of the write's hosts.
+fn paths_at_same_host(reference: &HeaderValue, write: &Write<'_>) -> Vec<String> {
+    let resolved = || {
+        let reference = std::str::from_utf8(reference.as_bytes()).ok()?;
+        // What stands before the path is compared below.
+        let mut base = Url::parse("http://h").ok()?;
+        base.set_path(&write.target.key_path);
+        base.set_host(Some(host_only(write.hosts[0]))).ok()?;
+        base.join(reference.trim()).ok()
     };
-    let uri: Uri = resolved.parse().ok()?;
-    let is_same_host = uri
-        .authority()
-        .is_none_or(|authority| is_same_host(authority.as_str(), host));
-    is_same_host.then(|| RequestTarget::of(uri.path(), None).path.into_owned())
+    let Some(url) = resolved() else {
+        return Vec::new();
+    };
+    let names_authority = reference
+        .as_bytes()
+        .windows(2)
+        .position(|two| two == b"//")
+        .is_some_and(|at| at == 0 || reference.as_bytes()[at - 1] == b':');
+    let is_here = |host: &str| is_same_host(&authority(&url), host);
+    if names_authority && !write.hosts.into_iter().any(is_here) {
+        return Vec::new();
+    }
+    RequestTarget::of(url.path(), None).readings()
+}
+
+/// A host without its port.
+fn host_only(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}
+
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -148,8 +317,89 @@ mod tests {
         })
     }
 
+    fn bans_after(rules: &Rules, methods: &[Method], path: &str, effect: Effect<'_>) -> Vec<Ban> {
+        rules.bans_of(&Write {
+            methods,
+            hosts: ["h", "h"],
+            target: &RequestTarget::of(path, Some("q=1")),
+            request: &HeaderMap::new(),
+            effect,
+        })
+    }
+
     fn bans(rules: &Rules, method: Method, path: &str) -> Vec<Ban> {
-        rules.bans_of(&method, "h", &RequestTarget::of(path, Some("q=1")), None)
+        bans_after(rules, &[method], path, Effect::Lost)
+    }
+
+    #[test]
+    fn the_root_is_nobody_s_parent() {
+        let put = bans(&Rules::default(), Method::PUT, "/a");
+        assert!(hit(&put, "/a") && hit(&put, "/a/") && hit(&put, "/a/b"));
+        assert!(!hit(&put, "/"));
+    }
+
+    #[test]
+    fn a_write_that_was_not_sent_whole_takes_its_target_alone() {
+        let half = bans_after(
+            &Rules::default(),
+            &[Method::DELETE],
+            "/a/7",
+            Effect::Incomplete,
+        );
+        assert!(hit(&half, "/a/7"));
+        assert!(!hit(&half, "/a") && !hit(&half, "/a/7/x"));
+    }
+
+    #[test]
+    fn a_redirect_takes_nothing_below_the_target() {
+        let fields = HeaderMap::new();
+        let found = Effect::Answered(StatusCode::FOUND, &fields);
+        let redirected = bans_after(&Rules::default(), &[Method::DELETE], "/a/7", found);
+        assert!(hit(&redirected, "/a/7") && hit(&redirected, "/a"));
+        assert!(!hit(&redirected, "/a/7/x"));
+    }
+
+    #[test]
+    fn an_overriding_method_takes_what_is_below_but_not_all() {
+        let methods = [Method::POST, Method::DELETE];
+        let overridden = bans_after(&Rules::default(), &methods, "/a/7", Effect::Lost);
+        assert!(hit(&overridden, "/a/7/x"));
+        let root = bans_after(&Rules::default(), &methods, "/", Effect::Lost);
+        assert!(hit(&root, "/") && !hit(&root, "/x"));
+        let stated = bans(&Rules::default(), Method::DELETE, "/");
+        assert!(hit(&stated, "/x"));
+    }
+
+    #[test]
+    fn an_entry_says_what_its_paths_invalidate_by_default() {
+        let silent = InvalidationRule {
+            path: Pattern::parse("/graphql").expect("a pattern"),
+            methods: vec![Method::POST],
+            purge: vec![],
+            tags: vec![],
+            default: Some(DefaultInvalidation::None),
+        };
+        let rules = rules(DefaultInvalidation::Hierarchy, vec![silent]);
+        assert_eq!(bans(&rules, Method::POST, "/graphql"), []);
+        assert!(!bans(&rules, Method::PUT, "/graphql").is_empty());
+        assert!(!bans(&rules, Method::POST, "/other").is_empty());
+    }
+
+    #[test]
+    fn a_move_takes_its_destination_rfc4918_9_9() {
+        let mut request = HeaderMap::new();
+        request.insert(DESTINATION, HeaderValue::from_static("http://h/b/9"));
+        let moved = Rules::default().bans_of(&Write {
+            methods: &[Method::from_bytes(b"MOVE").expect("a method")],
+            hosts: ["h", "h"],
+            target: &RequestTarget::of("/a/7", None),
+            request: &request,
+            effect: Effect::Answered(StatusCode::CREATED, &HeaderMap::new()),
+        });
+        for path in ["/a/7", "/a/7/x", "/a", "/b/9", "/b/9/x", "/b"] {
+            assert!(hit(&moved, path), "{path}");
+        }
+        assert!(!hit(&moved, "/"));
     }
 
     #[test]
@@ -191,6 +441,7 @@ mod tests {
             methods: vec![Method::POST],
             purge: vec![Pattern::parse("/reports/{id}/**").expect("a pattern")],
             tags: vec!["orders".into()],
+            default: None,
         };
         let rules = rules(DefaultInvalidation::Hierarchy, vec![rule]);
         let pay = bans(&rules, Method::POST, "/orders/7/pay");
@@ -205,13 +456,32 @@ mod tests {
         let located = |location: &'static str| {
             let mut answer = HeaderMap::new();
             answer.insert(LOCATION, HeaderValue::from_static(location));
-            let target = RequestTarget::of("/a", None);
-            Rules::default().bans_of(&Method::POST, "h:80", &target, Some(&answer))
+            Rules::default().bans_of(&Write {
+                methods: &[Method::POST],
+                hosts: ["h:80", "inner:3000"],
+                target: &RequestTarget::of("/a/x/y", None),
+                request: &HeaderMap::new(),
+                effect: Effect::Answered(StatusCode::CREATED, &answer),
+            })
         };
         assert!(hit(&located("/b/9?x"), "/b/9"));
         assert!(hit(&located("http://H:80/b/9"), "/b/9"));
         assert!(hit(&located("http://h/b/9"), "/b/9"));
-        assert!(hit(&located("c"), "/c"));
-        assert!(!hit(&located("http://other/b/9"), "/b/9"));
+        assert!(hit(&located("http://inner:3000/b/9"), "/b/9"));
+        for (reference, path) in [
+            ("c", "/a/x/c"),
+            ("../b/9", "/a/b/9"),
+            ("./b/9", "/a/x/b/9"),
+            ("../../b/./9", "/b/9"),
+            ("/b/../b/9", "/b/9"),
+            ("//h/b/9", "/b/9"),
+            ("//H:80/b/9#f", "/b/9"),
+            ("https://h/b/%39", "/b/9"),
+        ] {
+            assert!(hit(&located(reference), path), "{reference}");
+        }
+        for other in ["http://other/b/9", "//other/b/9", "http://h:81/b/9"] {
+            assert!(!hit(&located(other), "/b/9"), "{other}");
+        }
     }
 }

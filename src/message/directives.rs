@@ -4,11 +4,18 @@
 //! numbers that are broken or too large. A number that cannot be read counts
 //! as zero, and of a repeated number the first (RFC 9111 §4.2.1): when in
 //! doubt a response is stale.
+//!
+//! A directive that does not follow the grammar (`private; max-age=60`,
+//! `"no-store"`, a quote that is never closed) is read against storing: what
+//! forbids something counts wherever it stands in it as a word, a lifetime
+//! counts as zero, and what permits something does not count.
 
 use std::time::Duration;
 
 use http::header::{CACHE_CONTROL, PRAGMA};
 use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::rule::{self, Rule};
 
 /// Larger delta-seconds are read as this (RFC 9111 §1.2.2).
 const DELTA_SECONDS_MAX: u64 = 1 << 31;
@@ -45,6 +52,9 @@ pub struct ResponseDirectives {
     /// `Expires` does not count: the route ignores it, or a targeted field
     /// governs (RFC 9213 §2.2).
     pub without_expires: bool,
+    /// Some of it does not follow the grammar: it permits nothing beyond what
+    /// is permitted without it.
+    pub is_garbled: bool,
 }
 
 /// The directives of a request.
@@ -71,8 +81,23 @@ impl ResponseDirectives {
     #[must_use]
     pub fn of(fields: &HeaderMap) -> Self {
         let mut all = Self::default();
-        for_each(fields, &CACHE_CONTROL, |name, value| all.take(name, value));
+        for_each(fields, &CACHE_CONTROL, |directive| all.read(directive));
         all
+    }
+
+    /// Takes one directive, or what a garbled one forbids.
+    pub(super) fn read(&mut self, directive: Directive<'_>) {
+        match directive {
+            Directive::Plain { name, value } => self.take(name, value),
+            Directive::Qualified { name, fields } => self.take(name, Some(fields)),
+            Directive::Garbled(text) => self.forbid(text),
+        }
+    }
+
+    /// Takes what `text` forbids, wherever it stands in it as a word.
+    pub(super) fn forbid(&mut self, text: &str) {
+        self.is_garbled = true;
+        for_each_word(text, |word| self.take(word, None));
     }
 
     /// What stands for a response whose `Cache-Control` the route ignores.
@@ -103,8 +128,8 @@ impl ResponseDirectives {
         }
     }
 
-    /// `no-cache` and `private` either hold for all or name fields. A name
-    /// that cannot be read makes it hold for all.
+    /// `no-cache` and `private` either hold for all or name fields, in a quoted
+    /// string. A name that cannot be read makes it hold for all.
     fn unqualified_or_withheld(&mut self, value: Option<&str>, hold: impl FnOnce(&mut Self)) {
         let Some(value) = value else {
             return hold(self);
@@ -134,7 +159,7 @@ impl RequestDirectives {
                 .any(|value| value.as_bytes().eq_ignore_ascii_case(b"no-cache"));
             return all;
         }
-        for_each(fields, &CACHE_CONTROL, |name, value| match name {
+        let mut take = |name: &str, value: Option<&str>| match name {
             "no-store" => all.no_store = true,
             "no-cache" => all.no_cache = true,
             "only-if-cached" => all.only_if_cached = true,
@@ -148,6 +173,11 @@ impl RequestDirectives {
             }
             "stale-if-error" => first(&mut all.stale_if_error, value),
             _ => {}
+        };
+        for_each(fields, &CACHE_CONTROL, |directive| match directive {
+            Directive::Plain { name, value } => take(name, value),
+            Directive::Qualified { name, fields } => take(name, Some(fields)),
+            Directive::Garbled(text) => for_each_word(text, |word| take(word, None)),
         });
         all
     }
@@ -169,30 +199,129 @@ fn delta_seconds(value: Option<&str>) -> Duration {
     Duration::from_secs(seconds.min(DELTA_SECONDS_MAX))
 }
 
-/// Calls `take` with every directive: its name in lower case, and its value
-/// without quotes. Everything is read from one joined line, so that a quoted
-/// comma does not end a directive.
+/// One member of a list of directives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Directive<'a> {
+    /// `name` or `name=value`; the name is in lower case, the value without
+    /// quotes.
+    Plain {
+        /// In lower case.
+        name: &'a str,
+        /// Without quotes.
+        value: Option<&'a str>,
+    },
+    /// `private="fields"` or `no-cache="fields"`.
+    Qualified {
+        /// In lower case.
+        name: &'a str,
+        /// What stands between the quotes.
+        fields: &'a str,
+    },
+    /// It does not follow the grammar (RFC 9111 §5.2).
+    Garbled(&'a str),
+}
+
+/// Words that forbid something, or state a lifetime: none that permits.
+const FORBIDDING_WORDS: [&str; 8] = [
+    "no-store",
+    "no-cache",
+    "private",
+    "must-revalidate",
+    "proxy-revalidate",
+    "max-age",
+    "s-maxage",
+    "stale-while-revalidate",
+];
+
+/// Calls `take` with every word of a garbled directive that forbids something,
+/// whatever stands around it.
+fn for_each_word(text: &str, mut take: impl FnMut(&str)) {
+    let is_of_word =
+        |character: char| character.is_ascii_alphanumeric() || "-_".contains(character);
+    for word in text.split(|character| !is_of_word(character)) {
+        let named = FORBIDDING_WORDS
+            .iter()
+            .find(|known| known.eq_ignore_ascii_case(word));
+        if let Some(word) = named {
+            take(word);
+        }
+    }
+}
+
+/// Calls `take` with every directive of every line. A comma within a quoted
+/// string ends none; a quote that is never closed takes in the rest of its line.
 pub(super) fn for_each(
     fields: &HeaderMap,
     field: &HeaderName,
-    mut take: impl FnMut(&str, Option<&str>),
+    mut take: impl FnMut(Directive<'_>),
 ) {
     for line in fields.get_all(field) {
-        for directive in split_outside_quotes(line) {
-            let directive = directive.trim();
-            let (name, value) = match directive.split_once('=') {
-                // No white space is allowed around `=`: such a value is broken.
-                Some((name, value))
-                    if name.ends_with([' ', '\t']) || value.starts_with([' ', '\t']) =>
-                {
-                    (name.trim_end(), Some(String::new()))
-                }
-                Some((name, value)) => (name, Some(unquote(value))),
-                None => (directive, None),
+        for part in split_outside_quotes(line) {
+            let part = part.trim();
+            if part.is_empty() {
+                continue;
+            }
+            let (name, value) = match part.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (part, None),
             };
-            take(&name.to_ascii_lowercase(), value.as_deref());
+            if rule::holds(Rule::UnreadableDirectives) && !is_readable(name, value) {
+                take(Directive::Garbled(part));
+                continue;
+            }
+            let name = name.trim_end().to_ascii_lowercase();
+            let is_quoted = value.is_some_and(|value| value.starts_with('"'));
+            let value = value.map(unquote);
+            let names_fields = matches!(&*name, "private" | "no-cache");
+            take(match &value {
+                Some(fields) if names_fields && is_quoted => Directive::Qualified {
+                    name: &name,
+                    fields,
+                },
+                // Of fields, not of a number or a truth: `private=1` is `private`.
+                Some(_) if names_fields => Directive::Plain {
+                    name: &name,
+                    value: None,
+                },
+                value => Directive::Plain {
+                    name: &name,
+                    value: value.as_deref(),
+                },
+            });
         }
     }
+}
+
+/// Whether a directive follows the grammar: a name, and a token or a quoted
+/// string after `=`, without white space. Names are of letters, digits, `-` and
+/// `_`: a token may hold more, and no directive does.
+fn is_readable(name: &str, value: Option<&str>) -> bool {
+    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    let is_name = !name.is_empty() && name.bytes().all(is_of_name);
+    is_name
+        && value.is_none_or(|value| match value.strip_prefix('"') {
+            Some(rest) => is_rest_of_quoted(rest),
+            None => value.bytes().all(is_token_byte),
+        })
+}
+
+/// Whether what follows an opening quote ends with the one that closes it.
+fn is_rest_of_quoted(rest: &str) -> bool {
+    let mut characters = rest.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '"' => return characters.as_str().is_empty(),
+            '\\' => {
+                characters.next();
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn split_outside_quotes(line: &HeaderValue) -> Vec<String> {
@@ -300,6 +429,51 @@ mod tests {
         let read = response(&[r#"ext="no-store, max-age=1\" , private", max-age=9"#]);
         assert!(!read.no_store && !read.private);
         assert_eq!(read.max_age, Some(Duration::from_secs(9)));
+    }
+
+    #[test]
+    fn a_garbled_directive_is_read_against_storing() {
+        for line in [
+            "private; max-age=60",
+            "private;max-age=60",
+            "max-age=60; private",
+            "\"private\"",
+            "'private', max-age=60",
+            "private\", max-age=60",
+            "max-age=60, foo=\"bar, private",
+            "public, x=(private)",
+            "private=1",
+            "private=true",
+            "private = \"x\"",
+            "private:60",
+            "PRIVATE;x",
+            "max-age=60 private",
+        ] {
+            assert!(response(&[line]).private, "{line}");
+        }
+        for line in ["no-store; max-age=0", "no-store max-age=0", "x;no-store"] {
+            assert!(response(&[line]).no_store, "{line}");
+        }
+        for line in [
+            "no-cache; must-revalidate",
+            "no-cache=\"x\" y",
+            "no-cache=0",
+        ] {
+            assert!(response(&[line]).no_cache, "{line}");
+        }
+        for line in ["unprivate; x", "no-store-x; y", "x=\"private\""] {
+            let read = response(&[line]);
+            assert!(!read.private && !read.no_store, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_garbled_directive_permits_nothing_and_states_no_lifetime() {
+        let read = response(&["public; max-age=60"]);
+        assert!(read.is_garbled && !read.public);
+        assert_eq!(read.max_age, Some(Duration::ZERO));
+        let other = response(&["max-age=60, x;y"]);
+        assert_eq!(other.max_age, Some(Duration::from_secs(60)));
     }
 
     #[test]

@@ -25,8 +25,9 @@ pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-ho
 
 /// Fields of one connection that need not be named by `Connection`
 /// (RFC 9110 §7.6.1).
-static HOP_BY_HOP: [HeaderName; 8] = [
+static HOP_BY_HOP: [HeaderName; 9] = [
     CONNECTION,
+    HeaderName::from_static("http2-settings"),
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     PROXY_AUTHENTICATE,
@@ -59,11 +60,43 @@ pub fn strip_hop_by_hop(fields: &mut HeaderMap) {
 /// Removes the fields of these names. Few messages have any of them: one pass
 /// over what is there costs less than a look for each.
 fn remove_any(fields: &mut HeaderMap, names: &[HeaderName]) {
-    let found = fields.keys().filter(|name| names.contains(name));
+    remove_where(fields, |name| names.contains(name));
+}
+
+/// Removes every field whose name is chosen.
+pub fn remove_where(fields: &mut HeaderMap, is_chosen: impl Fn(&HeaderName) -> bool) {
+    let found = fields.keys().filter(|name| is_chosen(name));
     let found: SmallVec<[HeaderName; 4]> = found.cloned().collect();
     for name in &found {
         fields.remove(name);
     }
+}
+
+/// Whether an application may read one field name as the other: WSGI, CGI, PHP
+/// and Rack make no difference between `_` and `-`.
+#[must_use]
+pub fn is_read_as(name: &str, other: &str) -> bool {
+    let dashed = |byte: u8| match byte {
+        b'_' => b'-',
+        other => other.to_ascii_lowercase(),
+    };
+    name.len() == other.len()
+        && name
+            .bytes()
+            .zip(other.bytes())
+            .all(|(one, other)| dashed(one) == dashed(other))
+}
+
+/// Whether a name has `_` in it and may be read as that of a field which is
+/// set or taken away here.
+#[must_use]
+pub fn is_twin_of_ours(name: &str) -> bool {
+    let is_twin = |other: &HeaderName| is_read_as(name, other.as_str());
+    name.contains('_')
+        && (HOP_BY_HOP.iter().any(is_twin)
+            || OF_THE_WAY.iter().any(is_twin)
+            || END_TO_END.iter().any(is_twin)
+            || is_read_as(name, "http2-settings"))
 }
 
 /// Fields that a hostile `Connection` must not remove.
@@ -99,7 +132,18 @@ pub fn can_be_hop_by_hop(name: &str) -> bool {
 /// Whether a field of this name says something of the way a request took.
 #[must_use]
 pub fn is_of_the_way(name: &str) -> bool {
-    is_any(&OF_THE_WAY, name)
+    // Few names begin like one of them.
+    matches!(
+        name.as_bytes(),
+        [b'f' | b'F' | b'x' | b'X' | b't' | b'T' | b'c' | b'C', ..]
+    ) && is_any(&OF_THE_WAY, name)
+}
+
+/// Whether a field of this name is set, or added to, on the way to the origin,
+/// whoever sent the request.
+#[must_use]
+pub fn is_rewritten(name: &HeaderName) -> bool {
+    *name == VIA || *name == FORWARDED || *name == X_FORWARDED_FOR
 }
 
 fn is_any(names: &[HeaderName], name: &str) -> bool {
@@ -147,21 +191,61 @@ fn joined(list: &HeaderValue, member: &HeaderValue) -> HeaderValue {
 }
 
 /// What a peer may say of the way a request took, and what else frameworks
-/// believe of it: scheme, port and name of the server. No cache key holds them,
-/// and an application makes redirects and links of them, so a stranger's word
-/// must not get through.
-static OF_THE_WAY: [HeaderName; 10] = [
+/// believe of it: address of the client, scheme, port, name and prefix of the
+/// server. An application makes redirects, links and decisions of them, so a
+/// stranger's word must not get through.
+static OF_THE_WAY: [HeaderName; 28] = [
     FORWARDED,
     X_FORWARDED_FOR,
     X_FORWARDED_PROTO,
     X_FORWARDED_HOST,
     HeaderName::from_static("x-forwarded-port"),
     HeaderName::from_static("x-forwarded-scheme"),
+    HeaderName::from_static("x-forwarded-protocol"),
     HeaderName::from_static("x-forwarded-ssl"),
+    HeaderName::from_static("x-forwarded-https"),
     HeaderName::from_static("x-forwarded-server"),
+    HeaderName::from_static("x-forwarded-prefix"),
+    HeaderName::from_static("x-forwarded-path"),
+    HeaderName::from_static("x-forwarded-uri"),
+    HeaderName::from_static("x-forwarded-by"),
+    HeaderName::from_static("x-forwarded"),
     HeaderName::from_static("x-url-scheme"),
+    HeaderName::from_static("x-scheme"),
+    HeaderName::from_static("x-script-name"),
+    HeaderName::from_static("x-original-uri"),
+    HeaderName::from_static("x-original-proto"),
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("x-client-ip"),
+    HeaderName::from_static("x-cluster-client-ip"),
+    HeaderName::from_static("true-client-ip"),
+    HeaderName::from_static("cf-connecting-ip"),
+    HeaderName::from_static("x-envoy-external-address"),
+    HeaderName::from_static("client-ip"),
     HeaderName::from_static("front-end-https"),
 ];
+
+/// Those of them that say where a request came from, not what it is for: two
+/// clients may be given one response for all that.
+static OF_THE_CLIENT: [HeaderName; 10] = [
+    X_FORWARDED_FOR,
+    HeaderName::from_static("x-forwarded-by"),
+    HeaderName::from_static("x-forwarded"),
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("x-client-ip"),
+    HeaderName::from_static("x-cluster-client-ip"),
+    HeaderName::from_static("true-client-ip"),
+    HeaderName::from_static("cf-connecting-ip"),
+    HeaderName::from_static("x-envoy-external-address"),
+    HeaderName::from_static("client-ip"),
+];
+
+/// Whether a field of this name tells the application what scheme, host or
+/// prefix the client asked for.
+#[must_use]
+pub fn is_of_the_target(name: &str) -> bool {
+    is_of_the_way(name) && !is_any(&OF_THE_CLIENT, name)
+}
 
 /// Tells the origin who asked, how and for which host. What a peer that is
 /// not trusted said of it is replaced.
@@ -247,7 +331,8 @@ fn value(text: Vec<u8>) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
-/// The protocol a request wants to switch to, where it asks for one.
+/// The protocols a request wants to switch to, where it asks for one: without
+/// `h2c`, which would carry requests past us unread (RFC 9113 §3.1 retires it).
 #[must_use]
 pub fn upgrade_wanted(fields: &HeaderMap) -> Option<HeaderValue> {
     let is_asked = fields
@@ -256,7 +341,27 @@ pub fn upgrade_wanted(fields: &HeaderMap) -> Option<HeaderValue> {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|option| option.trim().eq_ignore_ascii_case("upgrade"));
-    fields.get(UPGRADE).filter(|_| is_asked).cloned()
+    if !is_asked {
+        return None;
+    }
+    let is_h2c = |protocol: &&[u8]| {
+        let name = protocol
+            .split(|byte| *byte == b'/')
+            .next()
+            .unwrap_or_default();
+        name.trim_ascii().eq_ignore_ascii_case(b"h2c")
+    };
+    let protocols: Vec<&[u8]> = fields
+        .get_all(UPGRADE)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|protocol| !protocol.is_empty() && !is_h2c(protocol))
+        .collect();
+    if protocols.is_empty() {
+        return None;
+    }
+    HeaderValue::from_bytes(&protocols.join(&b", "[..])).ok()
 }
 
 #[cfg(test)]
@@ -307,6 +412,33 @@ mod tests {
         assert_eq!(friend["x-forwarded-port"], "1");
         assert_eq!(friend[X_FORWARDED_FOR], "10.0.0.1, 192.0.2.1");
         assert_eq!(friend[X_FORWARDED_HOST], "evil.example");
+    }
+
+    #[test]
+    fn h2c_is_never_asked_for() {
+        let wanted =
+            |upgrade| upgrade_wanted(&fields(&[("connection", "Upgrade"), ("upgrade", upgrade)]));
+        for h2c in ["h2c", "H2C", "h2c,", ",h2c", "h2c/1"] {
+            assert_eq!(wanted(h2c), None, "{h2c}");
+        }
+        for list in ["h2c, websocket", "websocket,h2c", "websocket"] {
+            assert_eq!(wanted(list).expect("a protocol"), "websocket", "{list}");
+        }
+    }
+
+    #[test]
+    fn an_underscore_is_read_as_a_dash() {
+        for twin in [
+            "x_forwarded_for",
+            "X-Forwarded_Host",
+            "x_real_ip",
+            "keep_alive",
+        ] {
+            assert!(is_twin_of_ours(twin), "{twin}");
+        }
+        for other in ["x-forwarded-for", "x_user", "x_forwarded"] {
+            assert_eq!(is_twin_of_ours(other), other == "x_forwarded", "{other}");
+        }
     }
 
     #[test]

@@ -7,11 +7,19 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 pub trait FieldLines {
     /// The values of all lines of this name, in their order.
     fn lines<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]>;
+
+    /// Every line: its name as it was written, and its value.
+    fn all(&self) -> impl Iterator<Item = (&str, &[u8])>;
 }
 
 impl FieldLines for HeaderMap {
     fn lines<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
         self.get_all(name).iter().map(HeaderValue::as_bytes)
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
     }
 }
 
@@ -21,6 +29,10 @@ impl FieldLines for [httparse::Header<'_>] {
             .iter()
             .filter(|field| field.name.eq_ignore_ascii_case(name.as_str()));
         named.map(|field| field.value)
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.iter().map(|field| (field.name, field.value))
     }
 }
 

@@ -5,14 +5,18 @@
 //! no dictionary of structured fields (RFC 8941), or empty, is as if it were
 //! not there.
 //!
+//! What such a field forbids in words counts all the same: an origin that
+//! garbled `CDN-Cache-Control: private` did not mean that all may have it.
+//!
 //! `Surrogate-Control` is older (W3C Edge Architecture) and written like
 //! `Cache-Control`; it counts where a route puts it on its list.
 
 use http::{HeaderMap, HeaderName};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
-use super::directives::{ResponseDirectives, for_each};
+use super::directives::{Directive, ResponseDirectives, for_each};
 use super::fields::PSEUDONYM;
+use crate::rule::{self, Rule};
 
 /// The field that speaks to us alone: never seen by a client.
 pub const PANNIER_CACHE_CONTROL: HeaderName = HeaderName::from_static("pannier-cache-control");
@@ -44,57 +48,113 @@ pub fn governing(
     targets: &[Target],
     ignores_cache_control: bool,
 ) -> ResponseDirectives {
-    let targeted = targets.iter().find_map(|target| match target {
-        Target::Pannier => read(fields, &PANNIER_CACHE_CONTROL),
-        Target::Cdn => read(fields, &CDN_CACHE_CONTROL),
-        Target::Surrogate => read_surrogate(fields),
+    let mut forbidden: Vec<String> = Vec::new();
+    let targeted = targets.iter().find_map(|target| {
+        let read = match target {
+            Target::Pannier => read(fields, &PANNIER_CACHE_CONTROL),
+            Target::Cdn => read(fields, &CDN_CACHE_CONTROL),
+            Target::Surrogate => read_surrogate(fields),
+        };
+        match read {
+            Targeted::Governs(directives) => Some(directives),
+            Targeted::Absent => None,
+            Targeted::Garbled(text) => {
+                forbidden.push(text);
+                None
+            }
+        }
     });
-    match targeted {
+    let mut directives = match targeted {
         Some(directives) => directives,
         None if ignores_cache_control => ResponseDirectives::ignored(),
         None => ResponseDirectives::of(fields),
+    };
+    if rule::holds(Rule::UnreadableDirectives) {
+        let without_lifetime = |directives: &ResponseDirectives| {
+            (
+                directives.max_age,
+                directives.s_maxage,
+                directives.stale_while_revalidate,
+            )
+        };
+        let lifetimes = without_lifetime(&directives);
+        for text in &forbidden {
+            directives.forbid(text);
+        }
+        // A field that does not govern states no lifetime (RFC 9213 §2.1).
+        (
+            directives.max_age,
+            directives.s_maxage,
+            directives.stale_while_revalidate,
+        ) = lifetimes;
     }
+    directives
 }
 
-fn read(fields: &HeaderMap, name: &HeaderName) -> Option<ResponseDirectives> {
+/// What one field on the target list says.
+enum Targeted {
+    /// It is not there, is empty, or speaks to others.
+    Absent,
+    /// It governs.
+    Governs(ResponseDirectives),
+    /// It cannot be read.
+    Garbled(String),
+}
+
+fn read(fields: &HeaderMap, name: &HeaderName) -> Targeted {
     let mut lines = fields.get_all(name).iter().peekable();
-    lines.peek()?;
+    if lines.peek().is_none() {
+        return Targeted::Absent;
+    }
     // Lines of one field are one dictionary (RFC 8941 §4.2).
     let joined = lines
         .map(http::HeaderValue::as_bytes)
         .collect::<Vec<_>>()
         .join(&b", "[..]);
-    let dictionary: Dictionary = Parser::new(&joined).parse().ok()?;
+    let dictionary: Dictionary = match Parser::new(&joined).parse() {
+        Ok(dictionary) => dictionary,
+        Err(_) => return Targeted::Garbled(String::from_utf8_lossy(&joined).into_owned()),
+    };
     if dictionary.is_empty() {
-        return None;
+        return Targeted::Absent;
     }
     let mut directives = ResponseDirectives::ignored();
     for (name, member) in &dictionary {
-        let ListEntry::Item(item) = member else {
-            continue;
+        let parameters = match member {
+            ListEntry::Item(item) => {
+                take(&mut directives, name.as_str(), &item.bare_item);
+                &item.params
+            }
+            // Its value is of no use, what it forbids is.
+            ListEntry::InnerList(list) => {
+                if forbids(name.as_str()) {
+                    directives.take(name.as_str(), None);
+                }
+                &list.params
+            }
         };
-        take(&mut directives, name.as_str(), &item.bare_item);
+        // `max-age=60;private`: as if a comma stood there.
+        if rule::holds(Rule::UnreadableDirectives) {
+            for (name, value) in parameters.iter().filter(|(name, _)| forbids(name.as_str())) {
+                take(&mut directives, name.as_str(), value);
+            }
+        }
     }
-    Some(directives)
+    Targeted::Governs(directives)
+}
+
+fn forbids(name: &str) -> bool {
+    matches!(name, "private" | "no-store" | "no-cache")
 }
 
 /// `no-store`, and `max-age=fresh+stale`; a directive with `;device` is for
 /// that device alone.
-fn read_surrogate(fields: &HeaderMap) -> Option<ResponseDirectives> {
+fn read_surrogate(fields: &HeaderMap) -> Targeted {
     let mut directives = ResponseDirectives::ignored();
     let mut counts = false;
-    for_each(fields, &SURROGATE_CONTROL, |name, value| {
-        let (name, of_name) = split_device(name);
-        let (value, of_value) = value.map_or((None, None), |value| {
-            let (value, device) = split_device(value);
-            (Some(value), device)
-        });
-        let device = of_name.or(of_value);
-        if device.is_some_and(|device| device != PSEUDONYM) {
-            return;
-        }
+    let mut take = |name: &str, value: Option<&str>| {
         match name {
-            "no-store" => directives.take(name, None),
+            "no-store" | "no-cache" | "private" => directives.take(name, None),
             "max-age" => {
                 let value = value.unwrap_or_default();
                 let (fresh, stale) = value.split_once('+').unwrap_or((value, "0"));
@@ -104,15 +164,57 @@ fn read_surrogate(fields: &HeaderMap) -> Option<ResponseDirectives> {
             _ => return,
         }
         counts = true;
+    };
+    let mut garbled: Option<String> = None;
+    for_each(fields, &SURROGATE_CONTROL, |directive| match directive {
+        Directive::Plain { name, value } => take(name, value),
+        Directive::Qualified { name, .. } => take(name, None),
+        // `;` and a device may follow.
+        Directive::Garbled(text) => match split_device(text) {
+            Some((_, device)) if device != PSEUDONYM => {}
+            Some((text, _)) => {
+                let (name, value) = match text.split_once('=') {
+                    Some((name, value)) => (name, Some(value)),
+                    None => (text, None),
+                };
+                take(&name.to_ascii_lowercase(), value);
+            }
+            None => {
+                let all = garbled.get_or_insert_default();
+                all.push_str(text);
+                all.push(',');
+            }
+        },
     });
-    counts.then_some(directives)
+    match garbled {
+        Some(text) => Targeted::Garbled(text),
+        None if counts => Targeted::Governs(directives),
+        None => Targeted::Absent,
+    }
 }
 
-fn split_device(text: &str) -> (&str, Option<&str>) {
-    match text.split_once(';') {
-        Some((text, device)) => (text.trim_end(), Some(device.trim())),
-        None => (text, None),
-    }
+/// The directive and the device of `directive;device`; `None` where it is not
+/// of that form.
+fn split_device(text: &str) -> Option<(&str, &str)> {
+    let (text, device) = text.split_once(';')?;
+    let (text, device) = (text.trim_end(), device.trim());
+    let is_word = |text: &str| {
+        let is_of_word = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        !text.is_empty() && text.bytes().all(is_of_word)
+    };
+    let is_directive = |text: &str| {
+        matches!(
+            text.to_ascii_lowercase().as_str(),
+            "no-store" | "no-cache" | "private" | "max-age" | "content"
+        )
+    };
+    let (name, value) = text.split_once('=').unwrap_or((text, "0"));
+    let is_value = value
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'+')
+        || (value.len() > 1 && value.starts_with('"') && value.ends_with('"'));
+    (is_word(name) && is_value && is_word(device) && !is_directive(device))
+        .then_some((text, device))
 }
 
 /// Directives that forbid something hold whatever is given with them;
@@ -171,6 +273,29 @@ mod tests {
         }
         let unlisted = governed(&[("surrogate-control", "no-store")]);
         assert!(!unlisted.no_store);
+    }
+
+    #[test]
+    fn what_a_garbled_field_forbids_counts() {
+        for line in [
+            "private; max-age=60",
+            "max-age=60;private",
+            "max-age=60 private",
+            "\"private\"",
+            "private=(1 2)",
+        ] {
+            let read = governed(&[("cdn-cache-control", line), ("cache-control", "max-age=9")]);
+            assert!(read.private, "{line}");
+        }
+        for line in [
+            "no-store; max-age=0",
+            "no-store max-age=0",
+            "max-age=60; no-store",
+            "\"no-store\"",
+        ] {
+            assert!(surrogate(line).no_store, "{line}");
+        }
+        assert!(surrogate("private").private);
     }
 
     #[test]

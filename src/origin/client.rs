@@ -168,13 +168,14 @@ impl OriginClient {
             Transport::Https(client) => client.request(request),
             Transport::Unix(client) => client.request(request),
         };
-        tokio::select! {
+        let answer = tokio::select! {
             biased;
             answer = sending => answer.map_err(classify),
             () = progress.none_for(self.config.response_timeout) => {
                 Err(OriginError::bare(OriginErrorKind::ResponseTimeout))
             }
-        }
+        };
+        answer.map_err(|error| error.after(progress.is_whole()))
     }
 }
 

@@ -11,6 +11,8 @@ use std::sync::Arc;
 pub struct OriginError {
     /// What kind of failure.
     pub kind: OriginErrorKind,
+    /// Whether the request was sent whole, as far as is known here.
+    pub is_request_whole: bool,
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
@@ -32,6 +34,8 @@ pub enum OriginErrorKind {
     /// As many exchanges were under way as may be, and none ended in time: the
     /// request was never sent.
     Overloaded,
+    /// It answered with an error of its own, each time it was asked.
+    Failing,
 }
 
 impl OriginError {
@@ -39,26 +43,45 @@ impl OriginError {
     pub fn new(kind: OriginErrorKind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {
             kind,
+            is_request_whole: kind != OriginErrorKind::RequestBody,
             source: Some(source.into().into()),
         }
+    }
+
+    /// The same, of a request that was sent whole or was not.
+    #[must_use]
+    pub(super) fn after(mut self, is_request_whole: bool) -> Self {
+        self.is_request_whole &= is_request_whole;
+        self
     }
 
     /// An error of that kind that nothing else caused.
     #[must_use]
     pub fn bare(kind: OriginErrorKind) -> Self {
-        Self { kind, source: None }
+        Self {
+            kind,
+            is_request_whole: kind != OriginErrorKind::RequestBody,
+            source: None,
+        }
+    }
+
+    /// Whether the failure is not of the request that met it: no other request
+    /// would have been answered.
+    #[must_use]
+    pub fn is_of_the_origin(&self) -> bool {
+        matches!(
+            self.kind,
+            OriginErrorKind::Connect
+                | OriginErrorKind::ConnectTimeout
+                | OriginErrorKind::Overloaded
+        )
     }
 
     /// Whether the origin may have acted on the request: a write whose answer
     /// is lost may have happened.
     #[must_use]
     pub fn may_have_happened(&self) -> bool {
-        !matches!(
-            self.kind,
-            OriginErrorKind::Connect
-                | OriginErrorKind::ConnectTimeout
-                | OriginErrorKind::Overloaded
-        )
+        !self.is_of_the_origin()
     }
 }
 
@@ -87,6 +110,7 @@ impl OriginErrorKind {
             Self::Protocol => "protocol",
             Self::RequestBody => "request-body",
             Self::Overloaded => "overloaded",
+            Self::Failing => "failing",
         }
     }
 }

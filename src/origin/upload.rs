@@ -39,6 +39,8 @@ struct State {
     last: Instant,
     /// The next piece was asked for and is not there yet.
     waits_for_client: bool,
+    /// The last piece was taken.
+    is_whole: bool,
 }
 
 impl Upload {
@@ -50,6 +52,7 @@ impl Upload {
             Arc::new(Mutex::new(State {
                 last: started,
                 waits_for_client: false,
+                is_whole: false,
             }))
         });
         let progress = Progress {
@@ -61,8 +64,14 @@ impl Upload {
 }
 
 impl Progress {
+    /// Whether all of the body was taken to be sent.
+    pub(super) fn is_whole(&self) -> bool {
+        let state = self.state.as_ref();
+        state.is_none_or(|state| state.lock().is_whole)
+    }
+
     /// Waits until it has been the origin's turn for so long without a pause.
-    pub(super) async fn none_for(self, limit: Duration) {
+    pub(super) async fn none_for(&self, limit: Duration) {
         let mut until = self.started + limit;
         loop {
             sleep_until(until).await;
@@ -95,6 +104,11 @@ impl HttpBody for Upload {
         if let Some(state) = &this.state {
             let mut state = state.lock();
             state.waits_for_client = next.is_pending();
+            state.is_whole = match &next {
+                Poll::Ready(None) => true,
+                Poll::Ready(Some(Ok(_))) => this.body.is_end_stream(),
+                Poll::Ready(Some(Err(_))) | Poll::Pending => false,
+            };
             if next.is_ready() {
                 state.last = Instant::now();
             }

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use http_body::Body as _;
 
 use super::failure::Failure;
+use super::forward;
 use super::shared::{Shared, Site};
 use super::told::{CacheStatus, Forwarded, Told};
 use super::{Peer, Received};
@@ -22,10 +23,13 @@ use crate::message::{Body, fields};
 use crate::origin::client::OriginClient;
 use crate::origin::request::{Sender, has_override};
 use crate::route::Route;
-use crate::semantics::key::{CacheKey, asks_for_bypass};
+use crate::rule::{self, Rule};
+use crate::semantics::key::CacheKey;
 use crate::semantics::outcome::CacheResult;
+use crate::semantics::query::asks_for_bypass;
 use crate::semantics::stored::Target;
 use crate::semantics::target::RequestTarget;
+use crate::semantics::told::ToldTarget;
 use crate::store::memory::RouteCache;
 use crate::telemetry::Telemetry;
 use crate::telemetry::spans::{SpanIds, TRACEPARENT};
@@ -41,9 +45,15 @@ pub(super) struct Ask {
     pub(super) thread: usize,
     pub(super) method: Method,
     pub(super) uri: Uri,
+    /// Its fields as the client sent them.
     pub(super) fields: HeaderMap,
+    /// Its fields as they go to the origin, which answers by them: what is
+    /// stored is stored for these, never for those that the client sent.
+    pub(super) forwarded: HeaderMap,
     /// Host and port as the client named them, lower case.
-    pub(super) host: String,
+    pub(super) named_host: String,
+    /// What the application is told of scheme and host.
+    told_target: ToldTarget,
     pub(super) sender: Sender,
     /// Its span, where one is exported.
     pub(super) span: Option<SpanIds>,
@@ -139,12 +149,18 @@ impl Ask {
         let site = shared.site();
         let peer = parts.extensions.get::<Peer>().map(|peer| peer.address.ip());
         let address = peer.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into());
-        let trusted = &site.config.limits.trusted_proxies;
-        let sender = Sender {
-            address,
-            is_trusted: trusted.iter().any(|network| network.contains(address)),
-            version: parts.version,
+        let sender = Sender::new(address, &site.config.limits, parts.version);
+        let named_host = host_of(&parts.headers, &parts.uri);
+        let told_target = if sender.is_trusted {
+            ToldTarget::of(&parts.headers, &named_host)
+        } else {
+            ToldTarget::default()
         };
+        let span = shared
+            .telemetry
+            .spans()
+            .begin(|| parts.headers.get(TRACEPARENT).map(HeaderValue::as_bytes));
+        let forwarded = forward::fields_for(&parts.headers, &named_host, &sender, span.as_ref());
         let asks_for = AsksFor::of(&parts.headers);
         let received = parts.extensions.get::<Received>();
         let mut ask = Self {
@@ -152,12 +168,11 @@ impl Ask {
             interim: received.and_then(|received| received.interim.clone()),
             now: shared.clock.now(),
             thread,
-            host: host_of(&parts.headers, &parts.uri),
+            named_host,
+            told_target,
+            forwarded,
             sender,
-            span: shared
-                .telemetry
-                .spans()
-                .begin(|| parts.headers.get(TRACEPARENT).map(HeaderValue::as_bytes)),
+            span,
             upgrade,
             directives: if asks_for.directives {
                 RequestDirectives::of(&parts.headers)
@@ -174,6 +189,9 @@ impl Ask {
             site,
         };
         ask.find_route(!body.is_end_stream());
+        if ask.honours_surrogate_control() {
+            forward::add_surrogate_capability(&mut ask.forwarded);
+        }
         (ask, body)
     }
 
@@ -195,7 +213,7 @@ impl Ask {
             Some(NotCacheable::Upgrade)
         } else if has_content {
             Some(NotCacheable::HasContent)
-        } else if has_override(&self.fields, &route.key.headers) {
+        } else if has_override(&self.forwarded, &route.key.headers) {
             Some(NotCacheable::Override)
         } else {
             None
@@ -209,11 +227,12 @@ impl Ask {
 
     fn on_route(&self, index: usize, target: &RequestTarget<'_>) -> Cacheable {
         let route = Arc::clone(&self.site.routes.routes()[index]);
-        let (spec, host) = (&route.key, &self.host);
+        let spec = &route.key;
+        let site = (self.named_host.as_str(), &self.told_target);
         Cacheable {
             cache: Arc::clone(&self.site.caches[index]),
-            key: CacheKey::of(&route.fingerprint, spec, host, target, &self.fields),
-            target: Target::of(spec, host, target),
+            key: CacheKey::of(&route.fingerprint, spec, site, target, self.selecting()),
+            target: Target::of(spec, self.host(), target),
             is_refresh: asks_for_bypass(spec, target.query),
             route,
         }
@@ -227,7 +246,10 @@ impl Ask {
         let index = self.site.routes.find_index(&target.path)?;
         let is_plain = !target.is_ambiguous
             && self.upgrade.is_none()
-            && !has_override(&self.fields, &self.site.routes.routes()[index].key.headers);
+            && !has_override(
+                &self.forwarded,
+                &self.site.routes.routes()[index].key.headers,
+            );
         let cacheable = is_plain.then(|| self.on_route(index, &target))?;
         (!cacheable.is_refresh).then_some(cacheable)
     }
@@ -235,6 +257,20 @@ impl Ask {
     /// What the stores need to know, or why they are left out.
     pub(super) fn cacheable(&self) -> Result<&Cacheable, NotCacheable> {
         self.cacheable.as_ref().map_err(|why| *why)
+    }
+
+    /// The fields by which key and variant are chosen.
+    pub(super) fn selecting(&self) -> &HeaderMap {
+        if rule::holds(Rule::ForwardedFields) {
+            &self.forwarded
+        } else {
+            &self.fields
+        }
+    }
+
+    /// Host and port as the application is told them, lower case.
+    pub(super) fn host(&self) -> &str {
+        self.told_target.host(&self.named_host)
     }
 
     pub(super) fn origin(&self) -> &OriginClient {

@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 use std::time::Instant;
 
-use http::HeaderName;
+use http::{HeaderName, Version};
 use httparse::Header;
 
 use super::Peer;
@@ -18,11 +18,16 @@ use super::reply;
 use super::shared::Shared;
 use super::told::Hit;
 use crate::message::directives::RequestDirectives;
+use crate::message::fields::{is_hop_by_hop, is_of_the_way, is_rewritten};
+use crate::message::lines::FieldLines;
 use crate::message::outgoing::Outgoing;
-use crate::origin::request::names_override;
-use crate::semantics::key::{CacheKey, asks_for_bypass};
+use crate::origin::request::{Sender, names_override, passes_underscore};
+use crate::rule::{self, Rule};
+use crate::semantics::key::CacheKey;
+use crate::semantics::query::asks_for_bypass;
 use crate::semantics::reuse::Reuse;
 use crate::semantics::target::RequestTarget;
+use crate::semantics::told::ToldTarget;
 use crate::telemetry::spans::TRACEPARENT;
 
 /// A GET of HTTP/1.1 for a path, without content, that asks nothing of the
@@ -93,6 +98,33 @@ impl Plain<'_> {
 
     pub(super) fn fields(&self) -> &[Header<'_>] {
         self.fields
+    }
+}
+
+/// The fields of a plain request as they go to the origin, as far as they go
+/// as they came. What is set or added to on the way is as if it were not there:
+/// no response is stored for requests without it, so that none is found.
+struct AsForwarded<'a> {
+    fields: &'a [Header<'a>],
+    sender: Sender,
+}
+
+impl AsForwarded<'_> {
+    fn passes(&self, name: &str) -> bool {
+        let is_kept = self.sender.is_trusted || !is_of_the_way(name);
+        is_kept && !is_hop_by_hop(name) && passes_underscore(name, self.sender.underscore_fields)
+    }
+}
+
+impl FieldLines for AsForwarded<'_> {
+    fn lines<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        let is_seen = !rule::holds(Rule::ForwardedFields)
+            || (!is_rewritten(name) && self.passes(name.as_str()));
+        self.fields.lines(name).filter(move |_| is_seen)
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.fields.all().filter(|(name, _)| self.passes(name))
     }
 }
 
@@ -167,8 +199,19 @@ pub(super) fn answer(
     } else {
         Cow::Borrowed(plain.host)
     };
-    let key = CacheKey::of(&route.fingerprint, &route.key, &host, &target, plain.fields);
-    let Some(kept) = shared.find_kept(cache, &key, plain.fields) else {
+    let sender = Sender::new(peer.address.ip(), &site.config.limits, Version::HTTP_11);
+    let told = if sender.is_trusted {
+        ToldTarget::of(plain.fields, &host)
+    } else {
+        ToldTarget::default()
+    };
+    let forwarded = AsForwarded {
+        fields: plain.fields,
+        sender,
+    };
+    let here = (host.as_ref(), &told);
+    let key = CacheKey::of(&route.fingerprint, &route.key, here, &target, &forwarded);
+    let Some(kept) = shared.find_kept(cache, &key, &forwarded) else {
         return false;
     };
     let now = shared.clock.now();

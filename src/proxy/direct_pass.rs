@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::{Method, StatusCode, Uri};
+use http::{Method, StatusCode, Uri, Version};
 
 use super::Peer;
 use super::ask::NotCacheable;
@@ -25,6 +25,7 @@ use super::wire_fields::{self, ClientHead};
 use crate::clock::Timestamp;
 use crate::gate::Permit;
 use crate::origin::error::{OriginError, OriginErrorKind};
+use crate::origin::request::Sender;
 use crate::origin::wire_exchange::{Progress, Sink, WireExchange};
 use crate::origin::wire_head::{Framing, Head};
 use crate::semantics::outcome::CacheResult;
@@ -101,8 +102,7 @@ pub(super) fn begin(
     }
     let pool = site.origins[thread % site.origins.len()].wire()?;
     let client = peer.address.ip();
-    let trusted = &site.config.limits.trusted_proxies;
-    let is_trusted = trusted.iter().any(|network| network.contains(client));
+    let sender = Sender::new(client, &site.config.limits, Version::HTTP_11);
 
     let mut request = Vec::with_capacity(512);
     request.extend_from_slice(b"GET ");
@@ -112,13 +112,7 @@ pub(super) fn begin(
         request.extend_from_slice(query.as_bytes());
     }
     request.extend_from_slice(b" HTTP/1.1\r\n");
-    wire_fields::write_for_origin(
-        &mut request,
-        plain.fields(),
-        plain.host(),
-        client,
-        is_trusted,
-    )?;
+    wire_fields::write_for_origin(&mut request, plain.fields(), plain.host(), &sender)?;
 
     // At the bounds on what is under way everybody waits in one queue.
     let permit = shared.telemetry.requests().try_enter()?;

@@ -5,11 +5,12 @@
 //! started it. It tells two sides what came of it: its own client (through
 //! [`First`]) and those who follow its flight (through [`Landing`]).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{IF_RANGE, RANGE};
-use http::{Method, StatusCode};
+use http::header::{IF_RANGE, RANGE, SET_COOKIE};
+use http::{HeaderMap, Method, StatusCode};
 use tokio::sync::oneshot;
 
 use super::ask::{Ask, Cacheable};
@@ -26,11 +27,11 @@ use crate::invalidation::bans::Verdict;
 use crate::message::Body;
 use crate::message::directives::RequestDirectives;
 use crate::message::tee::tee;
-use crate::origin::error::OriginError;
+use crate::origin::error::{OriginError, OriginErrorKind};
+use crate::rule::{self, Rule};
+use crate::semantics::policy::{Policy, StoreSetCookie};
 use crate::semantics::reuse::{self, Circumstances, Reuse};
-use crate::semantics::storability::{
-    Exchange, Refusal, Storability, Storable, judge, judge_failure,
-};
+use crate::semantics::storability::{Exchange, Refusal, Storability, judge, remove_cookies};
 use crate::semantics::stored::{Position, StoredResponse};
 use crate::semantics::update::{freshened, is_of_another};
 use crate::semantics::validation::strip_conditions;
@@ -116,7 +117,13 @@ impl Fetch {
             answer = self.ask_origin().await;
         }
         match answer {
-            Err(error) => self.land(client, Landing::Failed(error)),
+            Err(error) => {
+                let failed = Landing::of_failure(error);
+                if let Some(lead) = &self.lead {
+                    lead.land_and_close(failed.clone());
+                }
+                let _ = client.send(First::Landed(failed));
+            }
             Ok(answer) => self.receive(cacheable, client, answer).await,
         }
     }
@@ -124,7 +131,7 @@ impl Fetch {
     /// One exchange with the origin: whether the candidate still holds, or
     /// what there is.
     async fn ask_origin(&self) -> Result<Answer, OriginError> {
-        let mut fields = forward::fields_of(&self.ask);
+        let mut fields = self.ask.forwarded.clone();
         if !matches!(self.wanted, Wanted::Part) {
             strip_conditions(&mut fields);
             fields.remove(RANGE);
@@ -171,7 +178,7 @@ impl Fetch {
     pub(super) async fn look_in_redis(&self, cacheable: &Cacheable) -> Option<Arc<Entry>> {
         let store = &self.shared.store;
         let response = store
-            .lookup_shared(&cacheable.cache, &cacheable.key, &self.ask.fields)
+            .lookup_shared(&cacheable.cache, &cacheable.key, self.ask.selecting())
             .await?;
         let clock = &self.shared.clock;
         let response = response.told_by_another(clock.lead(), clock.now());
@@ -214,20 +221,7 @@ impl Fetch {
         }
         let exchange = exchange(&self.ask, &answer, &answer.head.headers);
         let refusal = match judge(&exchange, &cacheable.route.policy, &cacheable.route.key) {
-            Storability::Refuse(refusal) => match self.share_failure(&exchange, cacheable, &answer)
-            {
-                Some((storable, share)) => {
-                    let answer = Fillable {
-                        answer,
-                        storable,
-                        share,
-                        beginning: None,
-                        refusal: Some(refusal),
-                    };
-                    return self.fill(cacheable, client, answer).await;
-                }
-                None => refusal,
-            },
+            Storability::Refuse(refusal) => refusal,
             Storability::Store(storable) if self.settles(cacheable, &answer, &storable) => {
                 Refusal::Settling
             }
@@ -238,7 +232,6 @@ impl Fetch {
                         storable: *storable,
                         share,
                         beginning,
-                        refusal: None,
                     };
                     return self.fill(cacheable, client, answer).await;
                 }
@@ -246,22 +239,6 @@ impl Fetch {
             },
         };
         self.refuse(cacheable, client, answer, refusal);
-    }
-
-    /// What of a failure those are told who wait for this flight: each asking
-    /// for himself would be the last thing a failing origin needs.
-    fn share_failure(
-        &self,
-        exchange: &Exchange<'_>,
-        cacheable: &Cacheable,
-        answer: &Answer,
-    ) -> Option<(Storable, Share)> {
-        let route = &cacheable.route;
-        if self.lead.is_none() || !is_failure(answer.head.status) {
-            return None;
-        }
-        let storable = judge_failure(exchange, &route.policy, &route.key)?;
-        Some((storable, self.room_for(answer).ok()?))
     }
 
     /// Room for the body on its way into the store, as far as its length is
@@ -283,7 +260,7 @@ impl Fetch {
 
     /// Streams an answer to whoever waits for it, on its way into the store.
     pub(super) async fn fill(
-        mut self,
+        self,
         cacheable: &Cacheable,
         client: oneshot::Sender<First>,
         fillable: Fillable,
@@ -293,11 +270,8 @@ impl Fetch {
             storable,
             share,
             beginning,
-            refusal,
         } = fillable;
-        if refusal.is_none() {
-            self.shared.not_shareable.forget(&cacheable.key);
-        }
+        self.shared.not_shareable.forget(&cacheable.key);
         let mut head = stored_head(&self.ask, cacheable, &answer, storable, self.began);
         let mut length = http_body::Body::size_hint(&answer.body).exact();
         if let Some((_, complete)) = beginning {
@@ -312,18 +286,9 @@ impl Fetch {
             pour.push(bytes);
         }
         let reader = spring.reader();
-        let filling = Arc::new(Filling {
-            head,
-            spring,
-            refusal,
-        });
+        let filling = Arc::new(Filling { head, spring });
         if let Some(lead) = &self.lead {
             lead.land(Landing::Filling(Arc::clone(&filling)));
-        }
-        if let Some(refusal) = refusal {
-            count_refusal(cacheable, refusal);
-            // Whoever comes from now on did not wait for this.
-            self.lead = None;
         }
         if let Some(reader) = reader {
             // A client that hung up does not end the fetch.
@@ -336,9 +301,6 @@ impl Fetch {
         let kept = fill::pump(&self.ask, answer.body, &pour, share).await;
         match kept {
             Ok(fill::Kept::Whole(body, trailers, share)) => {
-                if refusal.is_some() {
-                    return pour.finish_as(&body, trailers, Box::new(share));
-                }
                 let counters = cacheable.route.telemetry.counters();
                 let before = self.candidate.as_ref();
                 if before.is_some_and(|before| before.response.body == body) {
@@ -354,10 +316,8 @@ impl Fetch {
                 pour.finish_as(&body, trailers, Box::new(share));
             }
             Ok(fill::Kept::PassedOn(trailers)) => {
-                if refusal.is_none() {
-                    count_refusal(cacheable, Refusal::TooLarge);
-                    self.remember_not_shareable(cacheable);
-                }
+                count_refusal(cacheable, Refusal::TooLarge);
+                self.remember_not_shareable(cacheable);
                 pour.finish(trailers);
             }
             Err(reason) => {
@@ -390,13 +350,18 @@ impl Fetch {
         answer: Answer,
     ) {
         let old = &candidate.response;
-        let fields = freshened(&old.head.fields, &answer.head.headers);
+        let (fields, policy) = confirmed(&old.head.fields, &answer, &cacheable.route.policy);
         let exchange = Exchange {
             status: old.head.status,
             ..exchange(&self.ask, &answer, &fields)
         };
+        let cookies = answer.head.headers.get_all(SET_COOKIE);
+        let cookies = match policy.set_cookie {
+            StoreSetCookie::Never => cookies.iter().cloned().collect(),
+            StoreSetCookie::Strip | StoreSetCookie::Origin => Vec::new(),
+        };
         let store = &self.shared.store;
-        match judge(&exchange, &cacheable.route.policy, &cacheable.route.key) {
+        match judge(&exchange, &policy, &cacheable.route.key) {
             Storability::Store(storable) if !self.settles(cacheable, &answer, &storable) => {
                 let mut head = stored_head(&self.ask, cacheable, &answer, *storable, self.began);
                 head.status = old.head.status;
@@ -408,7 +373,10 @@ impl Fetch {
                     Arc::new(StoredResponse { head, body }),
                     answer.lead,
                 );
-                self.land(client, Landing::Reusable(entry, Source::Validated));
+                if let Some(lead) = &self.lead {
+                    lead.land(Landing::Reusable(Arc::clone(&entry), Source::Validated));
+                }
+                let _ = client.send(First::Validated(entry, cookies));
             }
             refused @ (Storability::Store(_) | Storability::Refuse(_)) => {
                 if let Storability::Refuse(refusal) = refused {
@@ -418,8 +386,7 @@ impl Fetch {
                 if let Some(lead) = &self.lead {
                     lead.land(Landing::NotShareable);
                 }
-                let own = Landing::Reusable(Arc::clone(candidate), Source::Validated);
-                let _ = client.send(First::Landed(own));
+                let _ = client.send(First::Validated(Arc::clone(candidate), cookies));
             }
         }
     }
@@ -435,16 +402,22 @@ impl Fetch {
         // An origin that settles will be shared again soon, and what is stored
         // is no worse than what it says.
         let is_settling = refusal == Refusal::Settling;
-        if !is_settling {
+        let is_failing = answer.head.status.is_server_error();
+        if !is_settling && !is_failing {
             self.remember_not_shareable(cacheable);
         }
         // A good answer that is not to be stored takes the place of what is:
         // that one is out of date now.
-        if !is_settling && !is_failure(answer.head.status) {
+        if !is_settling && !is_failing {
             self.drop_candidate(cacheable);
         }
         if let Some(lead) = &self.lead {
-            lead.land(Landing::NotShareable);
+            if is_failing {
+                let failing = OriginError::bare(OriginErrorKind::Failing);
+                lead.land_and_close(Landing::FailedAlone(failing));
+            } else {
+                lead.land(Landing::NotShareable);
+            }
         }
         // Nobody listens: the answer is dropped, and its connection with it.
         let _ = client.send(First::Own(Box::new(answer), refusal));
@@ -461,6 +434,26 @@ impl Fetch {
         }
         let _ = client.send(First::Landed(landing));
     }
+}
+
+/// The stored fields as a `304` leaves them, and the policy to judge them by. It
+/// sets cookies for the client whose request it answers: what is stored takes
+/// over none, unless the route says that everybody gets them.
+pub(super) fn confirmed<'a>(
+    stored: &HeaderMap,
+    answer: &Answer,
+    policy: &'a Policy,
+) -> (HeaderMap, Cow<'a, Policy>) {
+    let mut fields = freshened(stored, &answer.head.headers);
+    let mut policy = Cow::Borrowed(policy);
+    if policy.set_cookie != StoreSetCookie::Origin {
+        if rule::holds(Rule::ValidatedCookie) {
+            remove_cookies(&mut fields);
+        } else {
+            policy.to_mut().set_cookie = StoreSetCookie::Origin;
+        }
+    }
+    (fields, policy)
 }
 
 fn count_refusal(cacheable: &Cacheable, refusal: Refusal) {

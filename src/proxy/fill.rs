@@ -15,7 +15,6 @@ use crate::message::BodyError;
 use crate::message::tee::{Abandoned, Pour, Spring};
 use crate::origin::body::OriginBody;
 use crate::origin::timeout::IdleLimited;
-use crate::semantics::storability::Refusal;
 use crate::semantics::stored::{StoredHead, StoredResponse};
 
 /// While a body is passed on to several, one that reads more slowly than the
@@ -27,9 +26,6 @@ const STALL_MAX: Duration = Duration::from_secs(5);
 pub(super) struct Filling {
     pub(super) head: StoredHead,
     pub(super) spring: Spring,
-    /// Why it is passed on only, to those who wait for it now; `None` where it
-    /// is stored.
-    pub(super) refusal: Option<Refusal>,
 }
 
 impl Filling {

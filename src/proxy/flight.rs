@@ -105,13 +105,23 @@ impl<K: Eq + Hash, L> Lead<K, L> {
     pub(super) fn land(&self, landing: L) {
         self.flight.landing.send_replace(Some(landing));
     }
+
+    /// Tells the followers of now; those who come later do not join.
+    pub(super) fn land_and_close(&self, landing: L) {
+        self.close();
+        self.land(landing);
+    }
+
+    fn close(&self) {
+        self.flights
+            .table
+            .remove_if(&self.key, |_, flight| Arc::ptr_eq(flight, &self.flight));
+    }
 }
 
 impl<K: Eq + Hash, L> Drop for Lead<K, L> {
     fn drop(&mut self) {
-        self.flights
-            .table
-            .remove_if(&self.key, |_, flight| Arc::ptr_eq(flight, &self.flight));
+        self.close();
     }
 }
 
@@ -160,6 +170,20 @@ mod tests {
         assert_eq!(late.landing().await, Ok("here"));
         drop(lead);
         assert!(flights.table.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_closed_flight_is_joined_by_nobody() {
+        let flights = Flights::new();
+        let failed = lead(&flights);
+        let waiting = follow(&flights);
+        failed.land_and_close("failed");
+        assert_eq!(waiting.landing().await, Ok("failed"));
+        let next = lead(&flights);
+        drop(failed);
+        let follower = follow(&flights);
+        next.land("here");
+        assert_eq!(follower.landing().await, Ok("here"));
     }
 
     #[tokio::test]

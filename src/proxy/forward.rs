@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use http::header::{CONTENT_TYPE, DATE, HOST};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HOST, TRANSFER_ENCODING};
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 
@@ -12,10 +12,10 @@ use crate::message::fields::{append_member, append_via, strip_hop_by_hop};
 use crate::message::{Body, fields};
 use crate::origin::body::OriginBody;
 use crate::origin::error::OriginError;
-use crate::origin::request::{fields_for_origin, path_and_query};
+use crate::origin::request::{Sender, fields_for_origin, path_and_query};
 use crate::origin::timeout::IdleLimited;
-use crate::semantics::key::query_to_forward;
-use crate::telemetry::spans::{TRACEPARENT, TRACESTATE};
+use crate::semantics::query::query_to_forward;
+use crate::telemetry::spans::{SpanIds, TRACEPARENT, TRACESTATE};
 
 /// The origin's answer: the head made ready for those who follow, the body
 /// as it arrives.
@@ -37,24 +37,31 @@ pub(super) struct Answer {
 const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");
 
 /// The fields a request goes forward with. `Host` is the client's.
-pub(super) fn fields_of(ask: &Ask) -> HeaderMap {
-    let mut fields = fields_for_origin(&ask.fields, &ask.sender);
-    if ask.honours_surrogate_control() {
-        let ours = HeaderValue::from_static("pannier=\"Surrogate/1.0\"");
-        append_member(&mut fields, SURROGATE_CAPABILITY, ours);
-    }
-    if let Some(span) = &ask.span {
+pub(super) fn fields_for(
+    request: &HeaderMap,
+    host: &str,
+    sender: &Sender,
+    span: Option<&SpanIds>,
+) -> HeaderMap {
+    let mut fields = fields_for_origin(request, sender);
+    if let Some(span) = span {
         if span.is_root() {
             fields.remove(TRACESTATE);
         }
         fields.insert(TRACEPARENT, span.traceparent());
     }
     if !fields.contains_key(HOST)
-        && let Ok(host) = HeaderValue::try_from(ask.host.as_str())
+        && let Ok(host) = HeaderValue::try_from(host)
     {
         fields.insert(HOST, host);
     }
     fields
+}
+
+/// Says that `Surrogate-Control` is heeded.
+pub(super) fn add_surrogate_capability(fields: &mut HeaderMap) {
+    let ours = HeaderValue::from_static("pannier=\"Surrogate/1.0\"");
+    append_member(fields, SURROGATE_CAPABILITY, ours);
 }
 
 /// Sends a request for what `ask` asks for, with these fields, and waits for
@@ -76,6 +83,7 @@ pub(super) async fn send(
     *request.method_mut() = method;
     *request.uri_mut() = Uri::from(path_and_query(ask.uri.path(), &query));
     *request.headers_mut() = fields;
+    announce_content(&mut request);
 
     if let Some(interim) = ask.interim.clone() {
         hyper::ext::on_informational(&mut request, move |response| {
@@ -99,6 +107,18 @@ pub(super) async fn send(
         lead,
         took,
     })
+}
+
+/// Content of unknown length goes in chunks, whatever the method: hyper would
+/// leave out that of a GET.
+fn announce_content(request: &mut Request<Body>) {
+    let has_content = !http_body::Body::is_end_stream(request.body());
+    let is_unasked = matches!(*request.method(), Method::GET | Method::HEAD);
+    let is_counted = request.headers().contains_key(CONTENT_LENGTH);
+    if has_content && is_unasked && !is_counted {
+        let chunked = HeaderValue::from_static("chunked");
+        request.headers_mut().insert(TRANSFER_ENCODING, chunked);
+    }
 }
 
 /// Removes what spoke of the connection to the origin, and adds what a

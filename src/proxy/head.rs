@@ -6,6 +6,7 @@ use http::{Method, StatusCode};
 
 use super::ask::{Ask, Cacheable};
 use super::failure::ProxyError;
+use super::fetch::confirmed;
 use super::forward::{self, Answer};
 use super::judged::{exchange, stored_head};
 use super::read::lookup;
@@ -13,7 +14,7 @@ use super::shared::Shared;
 use crate::message::Body;
 use crate::semantics::storability::{Exchange, Refusal, Storability, judge};
 use crate::semantics::stored::{Position, StoredResponse};
-use crate::semantics::update::{freshened, is_same_by_head};
+use crate::semantics::update::is_same_by_head;
 use crate::store::memory::{Departure, Entry};
 
 /// Asks the origin. A `200` updates what is stored for the same GET, or drops
@@ -28,7 +29,7 @@ pub(super) async fn ask(
     if passages >= forward::PASSAGES_MAX {
         return Err(ProxyError::Loop(passages));
     }
-    let fields = forward::fields_of(ask);
+    let fields = ask.forwarded.clone();
     let clock = &shared.clock;
     let answer = forward::send(ask, clock, Method::HEAD, fields, Body::Empty).await?;
     // Judged after `began`: bans before it are known now, later ones ban again.
@@ -51,13 +52,13 @@ fn learn(
     let old = &stored.response;
     let is_same = old.head.status == StatusCode::OK
         && is_same_by_head(&old.head.fields, &answer.head.headers);
-    let fields = freshened(&old.head.fields, &answer.head.headers);
+    let (fields, policy) = confirmed(&old.head.fields, answer, &cacheable.route.policy);
     let judged = is_same.then(|| {
         let exchange = Exchange {
             status: old.head.status,
             ..exchange(ask, answer, &fields)
         };
-        judge(&exchange, &cacheable.route.policy, &cacheable.route.key)
+        judge(&exchange, &policy, &cacheable.route.key)
     });
     let storable = match judged {
         Some(Storability::Store(storable)) => storable,

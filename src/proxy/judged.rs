@@ -8,18 +8,16 @@ use http::HeaderMap;
 use super::ask::{Ask, Cacheable};
 use super::forward::Answer;
 use super::remember::Share;
-use crate::semantics::storability::{Exchange, Refusal, Storable};
+use crate::semantics::storability::{Exchange, Storable};
 use crate::semantics::stored::{Position, StoredHead};
 
-/// An answer that may be stored, or shared at least, and room for it.
+/// An answer that may be stored, and room for it.
 pub(super) struct Fillable {
     pub(super) answer: Answer,
     pub(super) storable: Storable,
     pub(super) share: Share,
     /// The stored beginning it completes, and the length of the whole.
     pub(super) beginning: Option<(Bytes, u64)>,
-    /// Why it is not stored but shared with those who wait; else `None`.
-    pub(super) refusal: Option<Refusal>,
 }
 
 /// What is stored of an answer.
@@ -32,8 +30,10 @@ pub(super) fn stored_head(
 ) -> StoredHead {
     StoredHead {
         status: answer.head.status,
-        secondary: storable.vary.select(&ask.fields),
-        language_keys: storable.vary.language_keys(&ask.fields, &storable.fields),
+        secondary: storable.vary.select(ask.selecting()),
+        language_keys: storable
+            .vary
+            .language_keys(ask.selecting(), &storable.fields),
         fields: storable.fields,
         target: cacheable.target.clone(),
         route: Arc::clone(&cacheable.route.name),
@@ -51,8 +51,8 @@ pub(super) fn stored_head(
 /// The exchange as the wall clock saw it: its times are held against dates.
 pub(super) fn exchange<'a>(ask: &'a Ask, answer: &Answer, response: &'a HeaderMap) -> Exchange<'a> {
     Exchange {
-        host: &ask.host,
-        request: &ask.fields,
+        host: ask.host(),
+        request: &ask.forwarded,
         status: answer.head.status,
         response,
         request_time: answer.request_time.minus(answer.lead),

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
 use http::response::Parts;
+use http::{HeaderValue, StatusCode};
 
 use super::fill::Filling;
 use super::forward::Answer;
@@ -21,8 +21,22 @@ pub(super) enum Landing {
     Filling(Arc<Filling>),
     /// The answer was for the one who asked only: ask yourself.
     NotShareable,
-    /// There is no answer.
+    /// There is no answer, and would have been none to any other request.
     Failed(OriginError),
+    /// The origin failed at the request that led the flight, perhaps because of
+    /// it: the others ask once more, together.
+    FailedAlone(OriginError),
+}
+
+impl Landing {
+    /// How the others are told of a failure that the leader met.
+    pub(super) fn of_failure(error: OriginError) -> Self {
+        if error.is_of_the_origin() {
+            Self::Failed(error)
+        } else {
+            Self::FailedAlone(error)
+        }
+    }
 }
 
 /// Where a stored response came from.
@@ -41,6 +55,9 @@ pub(super) enum Source {
 pub(super) enum First {
     /// The same as everybody else.
     Landed(Landing),
+    /// What is stored, which the origin confirmed, and the cookies that it set
+    /// for this client when it did.
+    Validated(Arc<Entry>, Vec<HeaderValue>),
     /// The answer being stored, with all the origin said to this client.
     Filling {
         head: Box<Parts>,

@@ -14,11 +14,11 @@ use std::time::Instant;
 
 use http::{Request, Response, StatusCode};
 
-use crate::invalidation::rules::is_safe;
 use crate::message::Body;
 use crate::message::interim::Interim;
 use crate::message::outgoing::Outgoing;
-use crate::origin::request::overriding_methods;
+use crate::origin::request::possible_methods;
+use crate::semantics::method::is_safe;
 
 mod ask;
 mod collapse;
@@ -42,6 +42,7 @@ mod remember;
 mod reply;
 mod settle;
 mod shared;
+mod streamed;
 mod told;
 mod wire_fields;
 mod write;
@@ -139,10 +140,9 @@ impl Proxy {
 
     async fn answer(&self, ask: Ask, body: Body) -> Result<Response<Body>, Failure> {
         // An application may take it for a write where its method is none.
-        let is_write = !is_safe(&ask.method)
-            || overriding_methods(&ask.fields).any(|method| !is_safe(&method));
-        if is_write {
-            return write::serve(&self.shared, ask, body).await;
+        let methods = possible_methods(&ask.method, &ask.forwarded);
+        if !methods.iter().all(is_safe) {
+            return write::serve(&self.shared, ask, body, methods).await;
         }
         match ask.cacheable() {
             Ok(_) => read::serve(&self.shared, Arc::new(ask)).await,

@@ -83,10 +83,8 @@ pub(super) async fn send(shared: &Shared, ask: &Ask, body: Body) -> Result<Excha
     if passages >= forward::PASSAGES_MAX {
         return Err(ProxyError::Loop(passages));
     }
-    let mut fields = forward::fields_of(ask);
-    // `h2c` would carry requests past us unread (RFC 9113 §3.1 retires it).
-    let protocol = upgrade_wanted(&ask.fields)
-        .filter(|protocol| !protocol.as_bytes().eq_ignore_ascii_case(b"h2c"));
+    let mut fields = ask.forwarded.clone();
+    let protocol = upgrade_wanted(&ask.fields);
     if let Some(protocol) = &protocol {
         fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         fields.insert(UPGRADE, protocol.clone());

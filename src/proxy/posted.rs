@@ -123,7 +123,6 @@ impl Storing {
             storable: self.storable,
             share,
             beginning: None,
-            refusal: None,
         };
         let (client, first) = oneshot::channel();
         let cacheable = self.cacheable;
@@ -154,6 +153,6 @@ fn is_at_target(fields: &HeaderMap, ask: &Ask) -> bool {
     };
     let is_here = uri
         .authority()
-        .is_none_or(|authority| authority.as_str().eq_ignore_ascii_case(&ask.host));
+        .is_none_or(|authority| authority.as_str().eq_ignore_ascii_case(ask.host()));
     is_here && uri.path() == ask.uri.path() && uri.query() == ask.uri.query()
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use http::Response;
+use http::header::SET_COOKIE;
 
 use super::ask::{Ask, Cacheable};
 use super::failure::{Failure, ProxyError};
@@ -19,10 +20,10 @@ use super::told::{CacheStatus, Forwarded, Told};
 use super::{head, part, pass, reply};
 use crate::message::Body;
 use crate::origin::error::OriginError;
+use crate::rule::{self, Rule};
 use crate::semantics::key::CacheKey;
 use crate::semantics::outcome::CacheResult;
 use crate::semantics::reuse::{self, Reuse, Why};
-use crate::semantics::storability::Refusal;
 use crate::semantics::vary::SecondaryKey;
 use crate::store::memory::Entry;
 
@@ -110,7 +111,7 @@ pub(super) fn lookup(
     cacheable: &Cacheable,
     key: &CacheKey,
 ) -> Option<Arc<Entry>> {
-    shared.find(&cacheable.cache, key, &ask.fields)
+    shared.find(&cacheable.cache, key, ask.selecting())
 }
 
 /// Whether other requests of this key have responses stored.
@@ -157,6 +158,7 @@ impl Read<'_> {
     async fn fetch_coalesced(mut self, cacheable: &Cacheable) -> Result<Response<Body>, Failure> {
         let mut secondary = self.expected_secondary(cacheable);
         let wait = self.ask.site.config.coalescing.wait_timeout;
+        let mut failure = None;
         for _ in 0..JOINS_MAX {
             let began = self.shared.invalidation.position();
             let flight_key = (cacheable.key, secondary);
@@ -190,17 +192,23 @@ impl Read<'_> {
                 Err(GivenUp) => {}
                 Ok(Landing::NotShareable) => return self.fetch_alone().await,
                 Ok(Landing::Failed(error)) => return self.answer_failure(error, true),
+                Ok(Landing::FailedAlone(error)) => {
+                    if !rule::holds(Rule::OwnFailure) {
+                        return self.answer_failure(error, true);
+                    }
+                    failure = Some(error);
+                }
                 Ok(Landing::Reusable(entry, source)) => {
                     let head = &entry.response.head;
-                    if head.vary.select(&self.ask.fields) == head.secondary {
+                    if head.vary.select(self.ask.selecting()) == head.secondary {
                         return self.answer_landed(entry, source, true).await;
                     }
-                    secondary = head.vary.select(&self.ask.fields);
+                    secondary = head.vary.select(self.ask.selecting());
                     self.why = Forwarded::VaryMiss;
                 }
                 Ok(Landing::Filling(filling)) => {
                     let head = &filling.head;
-                    let selected = head.vary.select(&self.ask.fields);
+                    let selected = head.vary.select(self.ask.selecting());
                     if selected != head.secondary {
                         secondary = selected;
                         self.why = Forwarded::VaryMiss;
@@ -213,7 +221,11 @@ impl Read<'_> {
                 }
             }
         }
-        self.fetch_alone().await
+        match failure {
+            // Whoever asks next would be the last thing a failing origin needs.
+            Some(error) => self.answer_failure(error, true),
+            None => self.fetch_alone().await,
+        }
     }
 
     /// Asks the origin whatever others do; what comes may still be stored.
@@ -263,7 +275,16 @@ impl Read<'_> {
             Ok(First::Landed(Landing::Reusable(entry, source))) => {
                 self.answer_landed(entry, source, false).await
             }
-            Ok(First::Landed(Landing::Failed(error))) => self.answer_failure(error, false),
+            Ok(First::Landed(Landing::Failed(error) | Landing::FailedAlone(error))) => {
+                self.answer_failure(error, false)
+            }
+            Ok(First::Validated(entry, cookies)) => {
+                let mut response = self.answer_landed(entry, Source::Validated, false).await?;
+                for cookie in cookies {
+                    response.headers_mut().append(SET_COOKIE, cookie);
+                }
+                Ok(response)
+            }
             Ok(First::Filling {
                 head,
                 filling,
@@ -272,8 +293,7 @@ impl Read<'_> {
                 let mut told = self.told(
                     CacheResult::Miss,
                     CacheStatus {
-                        is_stored: filling.refusal.is_none(),
-                        detail: filling.refusal.map(Refusal::as_str),
+                        is_stored: true,
                         ..CacheStatus::forwarded(self.why)
                     },
                 );
@@ -349,9 +369,8 @@ impl Read<'_> {
     fn follow_filling(&self, filling: &Filling) -> Option<Response<Body>> {
         let body = Body::Shared(filling.spring.reader()?);
         let status = CacheStatus {
-            is_stored: filling.refusal.is_none(),
+            is_stored: true,
             is_collapsed: true,
-            detail: filling.refusal.map(Refusal::as_str),
             ..CacheStatus::forwarded(self.why)
         };
         let told = self.told(CacheResult::Miss, status);
@@ -413,7 +432,7 @@ impl Read<'_> {
         let memory = &self.shared.store.memory;
         memory
             .vary_names(&cacheable.cache, &cacheable.key)
-            .map(|names| names.select(&self.ask.fields))
+            .map(|names| names.select(self.ask.selecting()))
             .unwrap_or_default()
     }
 

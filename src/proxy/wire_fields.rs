@@ -6,8 +6,6 @@
 //! [`make_ready`]: super::forward
 //! [`Told`]: super::told::Told
 
-use std::net::IpAddr;
-
 use httparse::Header;
 
 use crate::clock::Clock;
@@ -15,6 +13,7 @@ use crate::message::digits::push_number;
 use crate::message::fields::{
     PSEUDONYM, can_be_hop_by_hop, is_hop_by_hop, is_of_the_way, push_address, push_forwarded,
 };
+use crate::origin::request::{Sender, passes_underscore};
 use crate::origin::wire_head::{Framing, Head};
 
 /// Writes the fields that a plain request goes forward with, and the end of
@@ -23,14 +22,16 @@ pub(super) fn write_for_origin(
     request: &mut Vec<u8>,
     fields: &[Header<'_>],
     host: &str,
-    client: IpAddr,
-    is_trusted: bool,
+    sender: &Sender,
 ) -> Option<()> {
+    let client = sender.address;
     let (mut via, mut forwarded, mut forwarded_for) = (None, None, None);
     let (mut has_proto, mut has_host) = (false, false);
     for field in fields {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
-        if is_hop_by_hop(field.name) || (!is_trusted && is_of_the_way(field.name)) {
+        let is_kept = (sender.is_trusted || !is_of_the_way(field.name))
+            && passes_underscore(field.name, sender.underscore_fields);
+        if is_hop_by_hop(field.name) || !is_kept {
             continue;
         }
         let list = if is("via") {

@@ -9,29 +9,38 @@
 
 use std::sync::Arc;
 
-use http::Response;
+use http::{Method, Response};
 
 use super::ask::Ask;
 use super::failure::{Failure, ProxyError};
 use super::pass;
 use super::posted::Posted;
 use super::shared::Shared;
+use super::streamed::BanAtEnd;
 use super::told::{CacheStatus, Forwarded};
-use crate::invalidation::scope::Ban;
+use crate::invalidation::rules::{Effect, Write};
 use crate::message::Body;
 use crate::origin::error::{OriginError, OriginErrorKind};
-use crate::origin::request::overriding_methods;
+use crate::rule::{self, Rule};
 use crate::semantics::outcome::CacheResult;
 use crate::semantics::target::RequestTarget;
+
+/// An answer of at most so many bytes that is there within [`PROMPT_WAIT`] was
+/// made before it was sent: it is not streamed.
+const PROMPT_BYTES_MAX: u64 = 64 * 1024;
+/// Longer than the pieces of one answer are apart, and shorter than a person
+/// or a client notices.
+const PROMPT_WAIT: std::time::Duration = std::time::Duration::from_millis(5);
 
 pub(super) async fn serve(
     shared: &Arc<Shared>,
     ask: Ask,
     body: Body,
+    methods: Vec<Method>,
 ) -> Result<Response<Body>, Failure> {
     let status = CacheStatus::forwarded(Forwarded::Method);
     let mut told = ask.told(CacheResult::Bypass, status);
-    let write = tokio::spawn(forward(Arc::clone(shared), Arc::new(ask), body));
+    let write = tokio::spawn(forward(Arc::clone(shared), Arc::new(ask), body, methods));
     let outcome = write.await.unwrap_or_else(|error| {
         let lost = OriginError::new(OriginErrorKind::Reset, error);
         Err(ProxyError::Origin(lost))
@@ -48,41 +57,67 @@ pub(super) async fn serve(
     }
 }
 
+/// What a write may have done whose answer is lost.
+fn effect_of(error: &OriginError) -> Option<Effect<'static>> {
+    // Its client left in the middle of it, or it was refused on the way: the
+    // origin has half a message, and must not act on it (RFC 9112 §8).
+    let is_broken_off =
+        error.kind == OriginErrorKind::RequestBody && rule::holds(Rule::IncompleteWrite);
+    if !error.may_have_happened() || is_broken_off {
+        return None;
+    }
+    Some(if error.is_request_whole {
+        Effect::Lost
+    } else {
+        Effect::Incomplete
+    })
+}
+
 async fn forward(
     shared: Arc<Shared>,
     ask: Arc<Ask>,
     body: Body,
+    methods: Vec<Method>,
 ) -> Result<(Response<Body>, std::time::Duration), ProxyError> {
     if shared.invalidation.may_write().await.is_err() {
         return Err(ProxyError::OutOfTouch);
     }
     let began = shared.invalidation.position();
-    let outcome = pass::send(&shared, &ask, body).await;
-    let answer = match &outcome {
+    let mut outcome = pass::send(&shared, &ask, body).await;
+    let effect = match &outcome {
         Ok(exchanged) => {
             let head = &exchanged.answer.head;
-            let status = head.status;
-            let is_success = status.is_success() || status.is_redirection();
-            is_success.then_some(Some(&head.headers))
+            let is_success = head.status.is_success() || head.status.is_redirection();
+            is_success.then_some(Effect::Answered(head.status, &head.headers))
         }
-        // The answer is lost, but the write may have happened.
-        Err(ProxyError::Origin(error)) => error.may_have_happened().then_some(None),
+        Err(ProxyError::Origin(error)) => effect_of(error),
         Err(_) => None,
     };
-    let Some(answer) = answer else {
+    let Some(effect) = effect else {
         return Ok(outcome?.into_response(&shared, &ask));
     };
-    let target = RequestTarget::of(ask.uri.path(), ask.uri.query());
-    // The application may have taken it for another method.
-    let methods = std::iter::once(ask.method.clone()).chain(overriding_methods(&ask.fields));
-    let rules = &ask.site.rules;
-    let bans: Vec<Ban> = methods
-        .flat_map(|method| rules.bans_of(&method, &ask.host, &target, answer))
-        .collect();
+    let bans = ask.site.rules.bans_of(&Write {
+        methods: &methods,
+        hosts: [ask.host(), &ask.named_host],
+        target: &RequestTarget::of(ask.uri.path(), ask.uri.query()),
+        request: &ask.forwarded,
+        effect,
+    });
     let posted = outcome
         .as_ref()
         .ok()
         .and_then(|sent| Posted::before(&shared, &ask, &began, &sent.answer.head));
+    let is_streamed = match &mut outcome {
+        Ok(sent) => {
+            !bans.is_empty()
+                && !sent
+                    .answer
+                    .body
+                    .arrives(PROMPT_BYTES_MAX, PROMPT_WAIT)
+                    .await
+        }
+        Err(_) => false,
+    };
     let receipt = shared.invalidation.put_in_force(&bans).await;
     if !receipt.is_kept {
         return Err(ProxyError::Untold);
@@ -90,8 +125,13 @@ async fn forward(
     let exchanged = outcome?;
     let storing = posted
         .and_then(|posted| posted.storable(&ask, &exchanged.answer, bans.len(), receipt.number));
-    match storing {
-        Some(storing) => storing.store(shared, ask, exchanged).await,
-        None => Ok(exchanged.into_response(&shared, &ask)),
+    if let Some(storing) = storing {
+        return storing.store(shared, ask, exchanged).await;
     }
+    let (response, took) = exchanged.into_response(&shared, &ask);
+    if !is_streamed {
+        return Ok((response, took));
+    }
+    let response = response.map(|body| BanAtEnd::wrap(body, &shared, bans));
+    Ok((response, took))
 }

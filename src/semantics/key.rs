@@ -1,15 +1,15 @@
 //! Cache keys: which requests one stored response may answer (RFC 9111 §2).
 
-use std::borrow::Cow;
-
 use http::header::COOKIE;
 use smallvec::SmallVec;
 
-use super::policy::{KeySpec, QueryKey};
+use super::policy::KeySpec;
+use super::query::{loose_name, query_in_key};
 use super::stored::Target;
 use super::target::RequestTarget;
+use super::told::ToldTarget;
 use crate::message::lines::FieldLines;
-use crate::percent::decode;
+use crate::rule::{self, Rule};
 
 /// A cache key: the BLAKE3 digest of a length-prefixed canonical form of the
 /// request's target and of what the route adds to it. Holds nothing readable.
@@ -47,25 +47,29 @@ impl RouteFingerprint {
 }
 
 /// The form of the canonical bytes; counted up when it changes.
-const FORM: &[u8] = b"pannier key 2";
+const FORM: &[u8] = b"pannier key 3";
 
 /// A digest and the digest with this over every byte are never both keys.
 const PART_MARK: u8 = 0x5a;
 
 impl CacheKey {
     /// The key of a request for `target` at `host` (as the client named it,
-    /// lower case), with `fields`.
+    /// lower case), of which the application is told `told`; `fields` are those
+    /// that go to the origin.
     #[must_use]
     pub fn of(
         route: &RouteFingerprint,
         spec: &KeySpec,
-        host: &str,
+        (host, told): (&str, &ToldTarget),
         target: &RequestTarget<'_>,
         fields: &(impl FieldLines + ?Sized),
     ) -> Self {
         let mut hasher = Hasher::new();
         hasher.part(&route.0);
         hasher.part(if spec.host { host.as_bytes() } else { b"" });
+        for part in told.parts(spec.host) {
+            hasher.part(part);
+        }
         hasher.part(target.key_path.as_bytes());
         hasher.part(query_in_key(spec, target.query).as_bytes());
         for name in &spec.headers {
@@ -107,116 +111,49 @@ impl Target {
     }
 }
 
-/// The query as it stands in the key: the parameters that count, sorted by
-/// name; those of one name keep their order, which may mean something.
-#[must_use]
-pub fn query_in_key<'a>(spec: &KeySpec, query: Option<&'a str>) -> Cow<'a, str> {
-    let Some(query) = query.filter(|query| !query.is_empty()) else {
-        return Cow::Borrowed("");
-    };
-    let takes_all = spec.query == QueryKey::All && spec.bypass_query.is_none();
-    if takes_all && !query.contains('&') {
-        return Cow::Borrowed(query);
-    }
-    let mut parameters: Vec<&str> = query
-        .split('&')
-        .filter(|parameter| !parameter.is_empty() && counts(spec, parameter))
-        .collect();
-    parameters.sort_by(|one, other| raw_name(one).cmp(raw_name(other)));
-    Cow::Owned(parameters.join("&"))
-}
-
-/// Whether a request carries the parameter and value of `bypass_query`.
-#[must_use]
-pub fn asks_for_bypass(spec: &KeySpec, query: Option<&str>) -> bool {
-    let (Some(bypass), Some(query)) = (&spec.bypass_query, query) else {
-        return false;
-    };
-    query
-        .split('&')
-        .any(|parameter| is_bypass(bypass, parameter))
-}
-
-/// The query to forward: without the `bypass_query` parameter, whatever its
-/// value, else as it came.
-#[must_use]
-pub fn query_to_forward<'a>(spec: &KeySpec, query: &'a str) -> Cow<'a, str> {
-    let Some((name, _)) = &spec.bypass_query else {
-        return Cow::Borrowed(query);
-    };
-    if !query
-        .split('&')
-        .any(|parameter| parameter_name(parameter) == *name)
-    {
-        return Cow::Borrowed(query);
-    }
-    let kept: Vec<&str> = query
-        .split('&')
-        .filter(|parameter| parameter_name(parameter) != *name)
-        .collect();
-    Cow::Owned(kept.join("&"))
-}
-
-fn counts(spec: &KeySpec, parameter: &str) -> bool {
-    let name = parameter_name(parameter);
-    if let Some((bypass, _)) = &spec.bypass_query
-        && *bypass == name
-    {
-        return false;
-    }
-    // Some applications read `;` as `&`: what may hide another parameter counts.
-    if parameter.contains(';') {
-        return true;
-    }
-    match &spec.query {
-        QueryKey::All => true,
-        QueryKey::None => false,
-        QueryKey::Only(names) => names.iter().any(|pattern| names_it(pattern, &name)),
-        QueryKey::Except(names) => !names.iter().any(|pattern| names_it(pattern, &name)),
-    }
-}
-
-fn is_bypass((name, value): &(String, String), parameter: &str) -> bool {
-    let given = parameter.split_once('=').map_or("", |(_, given)| given);
-    parameter_name(parameter) == *name && decode(given) == *value
-}
-
-fn names_it(pattern: &str, name: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(prefix) => name.starts_with(prefix),
-        None => pattern == name,
-    }
-}
-
-fn raw_name(parameter: &str) -> &str {
-    parameter
-        .split_once('=')
-        .map_or(parameter, |(name, _)| name)
-}
-
-/// The decoded name: an application decodes it as well, so `p%61ge` must not
-/// slip past a rule for `page`.
-fn parameter_name(parameter: &str) -> Cow<'_, str> {
-    let name = raw_name(parameter);
-    if name.contains(['%', '+']) {
-        Cow::Owned(decode(&name.replace('+', " ")))
-    } else {
-        Cow::Borrowed(name)
-    }
-}
-
 fn cookies<'a>(
     fields: &'a (impl FieldLines + ?Sized),
     name: &'a str,
 ) -> impl Iterator<Item = &'a [u8]> {
-    fields
+    let pairs = fields
         .lines(&COOKIE)
-        .flat_map(|line| line.split(|byte| *byte == b';'))
-        .map(<[u8]>::trim_ascii)
-        .filter_map(|pair| {
-            let value = pair.strip_prefix(name.as_bytes())?;
-            value.strip_prefix(b"=")
-        })
+        .flat_map(|line| line.split(|byte| *byte == b';'));
+    // Some applications part cookies at `,` as well.
+    let readings = pairs.flat_map(|pair| {
+        let has_several = memchr::memchr(b',', pair).is_some();
+        let inner = pair
+            .split(|byte| *byte == b',')
+            .filter(move |_| has_several);
+        std::iter::once(pair).chain(inner)
+    });
+    readings.filter_map(move |pair| {
+        let at = memchr::memchr(b'=', pair)?;
+        let (given, value) = (&pair[..at], &pair[at + 1..]);
+        names_cookie(given, name).then(|| value.trim_ascii())
+    })
+}
+
+/// Whether an application may read `given` as the cookie `name`: without what
+/// is not text around it, and with its escapes decoded.
+fn names_cookie(given: &[u8], name: &str) -> bool {
+    if !rule::holds(Rule::CookieNames) {
+        return given.trim_ascii() == name.as_bytes();
+    }
+    let is_text = |byte: &u8| byte.is_ascii_graphic() && *byte != b'"';
+    let start = given.iter().position(is_text).unwrap_or(given.len());
+    let end = given
+        .iter()
+        .rposition(is_text)
+        .map_or(start, |last| last + 1);
+    let trimmed = &given[start..end];
+    if trimmed == name.as_bytes() {
+        return true;
+    }
+    let is_odd = |byte: &u8| matches!(byte, b'%' | b'+' | b'[' | b'.' | b' ');
+    if !trimmed.iter().any(is_odd) {
+        return false;
+    }
+    std::str::from_utf8(trimmed).is_ok_and(|text| loose_name(text) == loose_name(name))
 }
 
 /// Hashes parts so that no two lists of parts give the same bytes.
@@ -257,7 +194,8 @@ impl Hasher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::semantics::policy::Policy;
+    use crate::semantics::policy::{Policy, QueryKey};
+    use crate::semantics::query::{asks_for_bypass, query_to_forward};
     use http::{HeaderMap, HeaderValue};
 
     fn key(spec: &KeySpec, uri: &str, lines: &[(&'static str, &'static str)]) -> CacheKey {
@@ -270,7 +208,90 @@ mod tests {
             fields.append(*name, HeaderValue::from_static(value));
         }
         let route = RouteFingerprint::of("/**", spec, &Policy::default());
-        CacheKey::of(&route, spec, "h", &RequestTarget::of(path, query), &fields)
+        let site = ("h", &ToldTarget::default());
+        CacheKey::of(&route, spec, site, &RequestTarget::of(path, query), &fields)
+    }
+
+    #[test]
+    fn names_that_an_application_may_take_for_one_keep_their_order() {
+        let spec = KeySpec::default();
+        for (one, other) in [
+            ("page=1&p%61ge=2", "p%61ge=2&page=1"),
+            ("page=1&%20page=2", "%20page=2&page=1"),
+            ("page=1&page[]=2", "page[]=2&page=1"),
+            ("page=1&Page=2", "Page=2&page=1"),
+            ("a.b=1&a_b=2", "a_b=2&a.b=1"),
+            ("a=1&x;a=2", "x;a=2&a=1"),
+        ] {
+            let key = |query| key(&spec, &format!("/a?{query}"), &[]);
+            assert_ne!(key(one), key(other), "{one}");
+        }
+    }
+
+    #[test]
+    fn only_counts_every_spelling_that_an_application_may_read() {
+        let spec = KeySpec {
+            query: QueryKey::Only(vec!["page".into()]),
+            ..KeySpec::default()
+        };
+        for query in [
+            "page[]=9",
+            "%20page=9",
+            "+page=9",
+            "page%20=9",
+            "page[x]=9",
+            "PAGE=9",
+            "page%5B%5D=9",
+        ] {
+            let uri = format!("/a?{query}");
+            assert_ne!(key(&spec, &uri, &[]), key(&spec, "/a", &[]), "{query}");
+        }
+        assert_eq!(key(&spec, "/a?pages=9", &[]), key(&spec, "/a", &[]));
+    }
+
+    #[test]
+    fn a_cookie_counts_however_its_name_is_written() {
+        let spec = KeySpec {
+            cookies: vec!["sid".into()],
+            ..KeySpec::default()
+        };
+        let none = key(&spec, "/a", &[("cookie", "x=1")]);
+        for line in [
+            "sid =7",
+            "a=1; \tsid=7",
+            "sid\t=7",
+            "s%69d=7",
+            "a=1, sid=7",
+            "\"sid\"=7",
+            "sid[]=7",
+        ] {
+            assert_ne!(key(&spec, "/a", &[("cookie", line)]), none, "{line}");
+        }
+        let one = key(&spec, "/a", &[("cookie", "sid=7,8")]);
+        assert_ne!(one, key(&spec, "/a", &[("cookie", "sid=7,9")]));
+        assert_eq!(none, key(&spec, "/a", &[("cookie", "sidx=7; xsid=8")]));
+    }
+
+    #[test]
+    fn what_the_application_is_told_of_the_target_is_in_the_key() {
+        let spec = KeySpec::default();
+        let route = RouteFingerprint::of("/**", &spec, &Policy::default());
+        let key = |spec: &KeySpec, lines: &[(&'static str, &'static str)]| {
+            let told = ToldTarget::of(&crate::message::samples::fields(lines), "h");
+            let target = RequestTarget::of("/a", None);
+            CacheKey::of(&route, spec, ("h", &told), &target, &HeaderMap::new())
+        };
+        let plain = key(&spec, &[]);
+        assert_eq!(plain, key(&spec, &[("x-forwarded-proto", "http")]));
+        assert_ne!(plain, key(&spec, &[("x-forwarded-proto", "https")]));
+        assert_ne!(plain, key(&spec, &[("x-forwarded-host", "g")]));
+        let any_host = KeySpec {
+            host: false,
+            ..KeySpec::default()
+        };
+        let plain = key(&any_host, &[]);
+        assert_eq!(plain, key(&any_host, &[("x-forwarded-host", "g")]));
+        assert_ne!(plain, key(&any_host, &[("x-forwarded-proto", "https")]));
     }
 
     #[test]

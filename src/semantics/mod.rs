@@ -6,9 +6,11 @@
 pub mod date;
 pub mod freshness;
 pub mod key;
+pub mod method;
 pub mod outcome;
 pub mod partial;
 pub mod policy;
+pub mod query;
 pub mod range;
 pub mod reuse;
 #[cfg(test)]
@@ -18,6 +20,7 @@ pub mod storability;
 pub mod stored;
 pub mod tags;
 pub mod target;
+pub mod told;
 pub mod update;
 pub mod validation;
 pub mod vary;

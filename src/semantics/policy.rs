@@ -61,12 +61,14 @@ pub enum StoreErrors {
 /// `set_cookie = …` of a route.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StoreSetCookie {
-    /// It is stored only where it also says `public` or `s-maxage`: that it
-    /// is meant for everybody.
+    /// It is passed on to the one who asked, and neither stored nor shared.
     #[default]
-    Public,
-    /// It is stored when the origin gives it explicit freshness (RFC 9111 §7.3
-    /// leaves it to origins to say what is not for everybody).
+    Never,
+    /// It is stored without the field; `ignore_headers = ["set-cookie"]`.
+    Strip,
+    /// It is stored, the field included, when the origin gives it explicit
+    /// freshness or says `public` (RFC 9111 §7.3 leaves it to origins to say
+    /// what is not for everybody).
     Origin,
 }
 
@@ -75,8 +77,6 @@ pub enum StoreSetCookie {
 pub struct IgnoredFields {
     /// `Cache-Control` (and with it `Expires` and `Pragma`).
     pub cache_control: bool,
-    /// `Set-Cookie`: does not prevent storing, and is not replayed.
-    pub set_cookie: bool,
     /// `Vary`: all requests select the same response.
     pub vary: bool,
 }

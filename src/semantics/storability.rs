@@ -1,6 +1,6 @@
 //! Whether a response may be stored by a shared cache (RFC 9111 §3).
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, SET_COOKIE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::freshness::{Freshness, LifetimeSource, is_heuristically_cacheable};
@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::message::directives::{RequestDirectives, ResponseDirectives};
 use crate::message::fields::compact;
 use crate::message::targeted;
+use crate::rule::{self, Rule};
 
 /// What is to be done with a response head.
 #[derive(Clone, Debug)]
@@ -51,7 +52,7 @@ pub enum Refusal {
     /// It answers a request with `Authorization` and does not say that it may
     /// be shared (RFC 9111 §3.5).
     Authorization,
-    /// It sets a cookie and does not say that it may be shared.
+    /// It sets a cookie, and the route does not let such responses be stored.
     SetCookie,
     /// `Vary: *`, or a `Vary` that cannot be read.
     VaryAny,
@@ -126,24 +127,6 @@ pub fn judge(exchange: &Exchange<'_>, policy: &Policy, spec: &KeySpec) -> Storab
     }
 }
 
-/// What of a failure of the origin those may be told who waited for the same
-/// fetch, where nothing in it speaks of the one who asked. It is not stored:
-/// whoever comes later is not told. Nobody asked for a failure, and what writes
-/// its page may print the request: to one with a cookie it is for that cookie
-/// alone.
-#[must_use]
-pub fn judge_failure(exchange: &Exchange<'_>, policy: &Policy, spec: &KeySpec) -> Option<Storable> {
-    let shareable = Shareable::of(exchange, policy, spec).ok()?;
-    let is_by_cookie = shareable.vary.names().contains(&COOKIE);
-    if exchange.request.contains_key(COOKIE) && !is_by_cookie {
-        return None;
-    }
-    let may_reuse = !shareable.freshness.always_validate;
-    may_reuse
-        .then(|| shareable.storable(exchange, policy).ok())
-        .flatten()
-}
-
 fn try_store(
     exchange: &Exchange<'_>,
     policy: &Policy,
@@ -184,16 +167,14 @@ impl Shareable {
             RequestDirectives::of(exchange.request).no_store,
             Refusal::RequestNoStore,
         )?;
+        let is_understood_only = directives.must_understand && !directives.is_garbled;
         // A cache that understands the status code ignores the `no-store` beside
         // `must-understand`: it is there for those that do not (§5.2.2.3).
         refuse_if(
             directives.must_understand && !is_understood(exchange.status),
             Refusal::NotUnderstood,
         )?;
-        refuse_if(
-            directives.no_store && !directives.must_understand,
-            Refusal::NoStore,
-        )?;
+        refuse_if(directives.no_store && !is_understood_only, Refusal::NoStore)?;
         refuse_if(directives.private, Refusal::Private)?;
         // Several parts in one are not taken apart (§3.3: a cache need not).
         refuse_if(
@@ -204,17 +185,14 @@ impl Shareable {
         refuse_if(is_event_stream(exchange.response), Refusal::EventStream)?;
 
         let is_keyed_by_credentials = spec.headers.contains(&AUTHORIZATION);
-        let may_share_credentials_answer =
-            directives.public || directives.s_maxage.is_some() || directives.must_revalidate;
+        let may_share_credentials_answer = !directives.is_garbled
+            && (directives.public || directives.s_maxage.is_some() || directives.must_revalidate);
         refuse_if(
             exchange.request.contains_key(AUTHORIZATION)
                 && !is_keyed_by_credentials
                 && !may_share_credentials_answer,
             Refusal::Authorization,
         )?;
-
-        let is_cookie_left_out =
-            policy.ignore.set_cookie || directives.withheld.contains(&SET_COOKIE);
 
         let vary = if policy.ignore.vary {
             VaryNames::default()
@@ -233,12 +211,17 @@ impl Shareable {
             exchange.request_time,
             exchange.response_time,
         );
-        let may_share_cookie = directives.public
-            || directives.s_maxage.is_some()
-            || (policy.set_cookie == StoreSetCookie::Origin
-                && freshness.source == LifetimeSource::Origin);
+        let may_keep_cookie = match policy.set_cookie {
+            StoreSetCookie::Never if rule::holds(Rule::SetCookie) => false,
+            StoreSetCookie::Never => directives.public || directives.s_maxage.is_some(),
+            StoreSetCookie::Strip => true,
+            StoreSetCookie::Origin => {
+                let is_stated = freshness.source == LifetimeSource::Origin;
+                is_stated || directives.public || directives.s_maxage.is_some()
+            }
+        };
         refuse_if(
-            exchange.response.contains_key(SET_COOKIE) && !is_cookie_left_out && !may_share_cookie,
+            sets_cookie(exchange.response) && !may_keep_cookie,
             Refusal::SetCookie,
         )?;
         Ok(Self {
@@ -327,10 +310,26 @@ fn fields_to_replay(
     for name in withheld {
         fields.remove(name);
     }
-    if policy.ignore.set_cookie {
-        fields.remove(SET_COOKIE);
+    let keeps_cookie = policy.set_cookie == StoreSetCookie::Origin
+        || (policy.set_cookie == StoreSetCookie::Never && !rule::holds(Rule::SetCookie));
+    if !keeps_cookie {
+        remove_cookies(&mut fields);
     }
     fields
+}
+
+/// `Set-Cookie2` (RFC 2965) is obsolete, and what understands it still stores it.
+const SET_COOKIES: [HeaderName; 2] = [SET_COOKIE, HeaderName::from_static("set-cookie2")];
+
+fn sets_cookie(fields: &HeaderMap) -> bool {
+    SET_COOKIES.iter().any(|name| fields.contains_key(name))
+}
+
+/// Removes the fields that set cookies.
+pub fn remove_cookies(fields: &mut HeaderMap) {
+    for name in &SET_COOKIES {
+        fields.remove(name);
+    }
 }
 
 #[cfg(test)]

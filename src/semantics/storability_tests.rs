@@ -73,15 +73,36 @@ fn an_answer_to_credentials_is_stored_only_where_it_says_so() {
     assert!(judged(200, &credentials, &closed, &with_ttl(), &keyed).is_ok());
 }
 
-#[test]
-fn an_ignored_cookie_is_not_replayed() {
-    let policy = Policy {
-        ignore: super::super::policy::IgnoredFields {
-            set_cookie: true,
-            ..Default::default()
-        },
+fn with_cookies(set_cookie: StoreSetCookie) -> Policy {
+    Policy {
+        set_cookie,
         ..with_ttl()
-    };
+    }
+}
+
+#[test]
+fn a_response_that_sets_a_cookie_is_for_its_client_alone_by_default() {
+    for cache_control in [
+        "public, max-age=9",
+        "s-maxage=9",
+        "private=\"Set-Cookie\", max-age=9",
+    ] {
+        let lines = [("cache-control", cache_control), ("set-cookie", "sid=1")];
+        assert_eq!(
+            refusal(200, &[], &lines),
+            Some(Refusal::SetCookie),
+            "{cache_control}"
+        );
+    }
+    assert_eq!(
+        refusal(200, &[], &[("set-cookie2", "sid=1")]),
+        Some(Refusal::SetCookie)
+    );
+}
+
+#[test]
+fn a_stripped_cookie_is_not_replayed() {
+    let policy = with_cookies(StoreSetCookie::Strip);
     let cookie = [("set-cookie", "sid=1"), ("x-kept", "1")];
     let stored = judged(200, &[], &cookie, &policy, &KeySpec::default()).expect("stored");
     assert!(!stored.fields.contains_key(SET_COOKIE));
@@ -89,13 +110,33 @@ fn an_ignored_cookie_is_not_replayed() {
 }
 
 #[test]
+fn an_origin_may_share_a_cookie_where_the_route_lets_it_rfc9111_7_3() {
+    let policy = with_cookies(StoreSetCookie::Origin);
+    let fresh = [("cache-control", "max-age=9"), ("set-cookie", "lang=de")];
+    let stored = judged(200, &[], &fresh, &policy, &KeySpec::default()).expect("stored");
+    assert!(stored.fields.contains_key(SET_COOKIE));
+    let unsaid = [("set-cookie", "lang=de")];
+    let judged = judged(200, &[], &unsaid, &policy, &KeySpec::default());
+    assert_eq!(judged.err(), Some(Refusal::SetCookie));
+}
+
+#[test]
+fn what_is_garbled_permits_nothing_to_credentials() {
+    let credentials = [("authorization", "Bearer x")];
+    for line in ["public; max-age=9", "s-maxage=9; x"] {
+        let refused = refusal(200, &credentials, &[("cache-control", line)]);
+        assert_eq!(refused, Some(Refusal::Authorization), "{line}");
+    }
+}
+
+#[test]
 fn a_withheld_field_is_left_out_and_the_rest_stored() {
     let lines = [
-        ("cache-control", "max-age=9, private=\"Set-Cookie\""),
-        ("set-cookie", "sid=1"),
+        ("cache-control", "max-age=9, private=\"X-User\""),
+        ("x-user", "ada"),
     ];
     let stored = judged(200, &[], &lines, &with_ttl(), &KeySpec::default()).expect("stored");
-    assert!(!stored.fields.contains_key(SET_COOKIE));
+    assert!(!stored.fields.contains_key("x-user"));
 }
 
 #[test]
@@ -180,35 +221,4 @@ fn what_can_be_neither_reused_nor_validated_is_not_stored() {
         refusal(200, &[], &[("cache-control", "no-cache")]),
         Some(Refusal::NoFreshness)
     );
-}
-
-#[test]
-fn a_failure_is_shared_where_its_fields_speak_of_nobody_rfc9111_3_5_5_2_2() {
-    let is_shared = |request: Lines<'_>, response: Lines<'_>| {
-        let now = Timestamp::from_unix_millis(1_000_000);
-        let exchange = Exchange {
-            host: "h",
-            request: &fields(request),
-            status: StatusCode::INTERNAL_SERVER_ERROR,
-            response: &fields(response),
-            request_time: now,
-            response_time: now,
-        };
-        judge_failure(&exchange, &Policy::default(), &KeySpec::default()).is_some()
-    };
-    assert!(is_shared(&[], &[]));
-    assert!(is_shared(&[("cookie", "a=1")], &[("vary", "cookie")]));
-    for response in [
-        ("cache-control", "private"),
-        ("cache-control", "no-store"),
-        ("cache-control", "no-cache"),
-        ("set-cookie", "a=1"),
-        ("vary", "*"),
-        ("content-type", "text/event-stream"),
-    ] {
-        assert!(!is_shared(&[], &[response]), "{response:?}");
-    }
-    assert!(!is_shared(&[("authorization", "Bearer x")], &[]));
-    assert!(!is_shared(&[("cache-control", "no-store")], &[]));
-    assert!(!is_shared(&[("cookie", "a=1")], &[]));
 }

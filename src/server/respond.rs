@@ -271,6 +271,9 @@ impl From<OriginErrorKind> for Problem {
                 Self::bad_gateway("The origin's answer is not valid, or has more than 100 fields.")
             }
             OriginErrorKind::Overloaded => Self::overloaded(OVERLOAD_RETRY_AFTER),
+            OriginErrorKind::Failing => {
+                Self::bad_gateway("The origin failed at every request for this.")
+            }
             OriginErrorKind::RequestBody => {
                 Self::bad_request("The request body broke off.").closing()
             }
@@ -334,6 +337,7 @@ mod tests {
             (OriginErrorKind::Protocol, 502),
             (OriginErrorKind::RequestBody, 400),
             (OriginErrorKind::Overloaded, 503),
+            (OriginErrorKind::Failing, 502),
         ] {
             assert_eq!(Problem::from(kind).status, status, "{kind:?}");
         }

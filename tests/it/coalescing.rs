@@ -160,7 +160,7 @@ async fn a_request_waits_for_another_one_no_longer_than_it_is_told() {
     second.await.unwrap().is("x");
 }
 
-async fn in_flight(proxy: &proxy::Proxy, count: f64) {
+pub(super) async fn in_flight(proxy: &proxy::Proxy, count: f64) {
     eventually("every request to be in flight", async || {
         (proxy.metric("pannier_inflight_requests").await >= count).then_some(())
     })
@@ -168,54 +168,33 @@ async fn in_flight(proxy: &proxy::Proxy, count: f64) {
 }
 
 #[tokio::test]
-async fn a_failure_is_told_to_those_who_waited_and_to_nobody_later() {
+async fn a_failing_origin_is_asked_a_few_times_and_not_by_everybody() {
     let origin = origin::new().run().await;
     let proxy = proxy::new(&origin).run().await;
-    for wave in 1..=2 {
-        let gate = Gate::new();
-        origin.now_answers("/x", status(500).body("broken").held_by(&gate));
-        let asking: Vec<_> = (0..100)
-            .map(|_| tokio::spawn(proxy.get("/x").into_future()))
-            .collect();
-        gate.reached_by(1).await;
-        in_flight(&proxy, 100.0).await;
-        gate.open();
-        let mut collapsed = 0;
-        for answer in join_all(asking).await {
-            let answer = answer.unwrap();
-            answer.status(500).is("broken").was(Miss);
-            let told = answer.header("cache-status");
-            assert!(!told.contains("stored"), "{told}");
-            assert!(told.contains("detail=status"), "{told}");
-            collapsed += usize::from(told.contains("; collapsed"));
+    let gate = Gate::new();
+    origin.now_answers("/x", status(500).body("broken").held_by(&gate));
+    let asking: Vec<_> = (0..100)
+        .map(|_| tokio::spawn(proxy.get("/x").into_future()))
+        .collect();
+    gate.reached_by(1).await;
+    in_flight(&proxy, 100.0).await;
+    gate.open();
+    let (mut own, mut others) = (0, 0);
+    for answer in join_all(asking).await {
+        let answer = answer.unwrap();
+        answer.was(Miss);
+        let told = answer.header("cache-status");
+        assert!(!told.contains("stored"), "{told}");
+        if answer.header("content-type") == "application/problem+json" {
+            assert!(told.contains("; collapsed"), "{told}");
+            answer.status(502);
+            others += 1;
+        } else {
+            answer.status(500).is("broken");
+            own += 1;
         }
-        assert_eq!(collapsed, 99);
-        origin.was_asked("/x").times(wave);
     }
-}
-
-#[tokio::test]
-async fn a_failure_that_speaks_of_one_client_is_told_to_that_client_only() {
-    for answer in [
-        status(500).header("set-cookie", "a=1"),
-        status(503).cache_control("private"),
-        status(503).cache_control("no-store"),
-        status(502).header("vary", "*"),
-        status(501),
-    ] {
-        let gate = Gate::new();
-        let origin = origin::new().get("/x", answer.held_by(&gate)).run().await;
-        let proxy = proxy::new(&origin).run().await;
-        let asking: Vec<_> = (0..4)
-            .map(|_| tokio::spawn(proxy.get("/x").into_future()))
-            .collect();
-        gate.reached_by(1).await;
-        in_flight(&proxy, 4.0).await;
-        gate.open();
-        for answer in join_all(asking).await {
-            let answer = answer.unwrap();
-            assert!(!answer.header("cache-status").contains("collapsed"));
-        }
-        origin.was_asked("/x").times(4);
-    }
+    // Who was late for one fetch began the next.
+    assert!(own <= 20 && others >= 80, "{own} fetches, {others} told");
+    origin.was_asked("/x").times(own);
 }

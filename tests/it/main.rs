@@ -26,5 +26,6 @@ mod standard;
 mod streaming;
 mod support;
 mod upstreams;
+mod visitors;
 mod warming;
 mod watching;

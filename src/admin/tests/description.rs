@@ -3,6 +3,17 @@
 use super::*;
 
 #[tokio::test]
+async fn a_token_is_described_where_one_is_needed() {
+    for (token, needs_token) in [(None, false), (Some("s3cret"), true)] {
+        let admin = Admin::run(token).await;
+        let fields = &["authorization: Bearer s3cret"];
+        let document = admin.ask("GET", "/openapi.json", fields).await.json();
+        let is_described = document["paths"]["/metrics"]["get"]["security"].is_array();
+        assert_eq!(is_described, needs_token);
+    }
+}
+
+#[tokio::test]
 async fn every_path_is_described_and_every_description_is_answered() {
     let admin = Admin::run(None).await;
     let document = admin.get("/openapi.json").await.json();

@@ -155,7 +155,7 @@ impl Admin {
             exporter: Exporter::new(Arc::clone(&telemetry)).unwrap(),
             telemetry: Arc::clone(&telemetry),
             operations: Arc::clone(&operations) as Arc<dyn Operations>,
-            guard: Guard::new(token.map(Secret::new).as_ref()),
+            guard: Guard::new(token.map(Secret::new).as_ref(), &[]),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::config::Limits;
+use crate::config::{Limits, UnderscoreFields};
 use crate::drain::Drain;
 use crate::message::outgoing::Outgoing;
 use crate::message::{Body, BodyError};
@@ -41,6 +41,7 @@ pub(super) fn limits() -> Limits {
         idle_timeout: PATIENCE,
         drain_timeout: PATIENCE,
         trusted_proxies: Vec::new(),
+        underscore_fields: UnderscoreFields::Drop,
     }
 }
 
