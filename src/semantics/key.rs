@@ -137,7 +137,7 @@ fn cookies<'a>(
 /// is not text around it, and with its escapes decoded.
 fn names_cookie(given: &[u8], name: &str) -> bool {
     if !rule::holds(Rule::CookieNames) {
-        return given.trim_ascii() == name.as_bytes();
+        return given.trim_ascii_start() == name.as_bytes();
     }
     let is_text = |byte: &u8| byte.is_ascii_graphic() && *byte != b'"';
     let start = given.iter().position(is_text).unwrap_or(given.len());
