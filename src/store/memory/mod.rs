@@ -34,6 +34,7 @@ use crate::semantics::key::CacheKey;
 use crate::semantics::vary::{SecondaryKey, VaryNames};
 use crate::telemetry::counters::RouteCounters;
 
+mod cold;
 mod content;
 mod entry;
 mod index;
