@@ -395,6 +395,14 @@ impl Invalidation {
         })
     }
 
+    /// Whether the log was read for the first time, or found to be out of
+    /// reach. What is stored before it was read is dropped. True where there is
+    /// no log.
+    #[must_use]
+    pub fn has_started(&self) -> bool {
+        self.shared.is_none() || self.here.touch.is_tried()
+    }
+
     /// How long, all together, the log could not be reached.
     #[must_use]
     pub fn out_of_touch(&self) -> Duration {
