@@ -165,7 +165,7 @@ def redis():
     return Server("redis", command, port, core=OTHER_CORES)
 
 
-def pannier(release, origin, threads=1, bytes_max="4GiB", core=SERVER_CORE, under=(), redis=None):
+def pannier(release, origin, threads=1, bytes_max="4GiB", core=SERVER_CORE, under=(), redis=None, more=""):
     port, admin = free_port(), free_port()
     path = configured(
         "pannier.toml", LISTEN=f"127.0.0.1:{port}", ORIGIN=origin.address, THREADS=threads,
@@ -174,6 +174,9 @@ def pannier(release, origin, threads=1, bytes_max="4GiB", core=SERVER_CORE, unde
     if redis:
         with open(path, "a") as file:
             file.write(f'[redis]\nurl = "redis://{redis.address}"\nnamespace = "bench"\n')
+    if more:
+        with open(path, "a") as file:
+            file.write(more)
     server = Server("pannier", [*under, release / "pannier", "run", "--config", path], port, core=core)
     server.admin = admin
     return server

@@ -141,7 +141,8 @@ impl Operations for Running {
 
     fn is_ready(&self) -> bool {
         let is_warm = !self.shared.telemetry.warmth().figures().is_awaited;
-        is_warm && !self.shared.drain.is_draining()
+        let has_started = self.shared.invalidation.has_started();
+        is_warm && has_started && !self.shared.drain.is_draining()
     }
 }
 

@@ -300,8 +300,9 @@ pub struct CoherenceConfig {
     /// `append_timeout`: a write's answer waits no longer than this for its
     /// bans to reach the log (`"250ms"`).
     pub append_timeout: Duration,
-    /// `bans_max`: bans held; past it the oldest half become one that matches
-    /// everything stored before them (`10000`).
+    /// `bans_max`: bans held; past it the oldest become one on all that is
+    /// below the path they share, or else one on everything stored before them
+    /// (`10000`).
     pub bans_max: usize,
 }
 

@@ -349,7 +349,7 @@ fn coherence(mut table: Table<'_>) -> CoherenceConfig {
             "bans_max",
             10_000,
             Whole { min: 2, max: 1_000_000 },
-            "Invalidations held; past it the oldest half become one that matches everything stored before them.",
+            "Invalidations held; past it the oldest become one on all that is below the path they share, or else one on everything stored before them.",
         )),
     };
     table.finish();

@@ -11,19 +11,36 @@
 //! the *log*. A ban of our own is in force locally before it has a place in
 //! the log; until it has, it counts as later than every record.
 //!
-//! Bounds: at most `bans_max` bans. A ban on what an older one speaks of takes
-//! its place. At the bound the older half is folded into one that matches
-//! everything stored before it: an invalidation too many is safe.
+//! They are found by what they match (`index`), and most hits do not even look
+//! there (`recent`). Nothing waits for more than a few bans to be put in force:
+//! a log that is read from its beginning is put together beside those in force.
+//!
+//! Bounds: at most `bans_max` bans, see `bounded`. A ban on what an older one
+//! speaks of takes its place.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
 
-use super::scope::{Ban, Scope};
+use super::scope::Ban;
 use crate::clock::Timestamp;
-use crate::semantics::stored::{LogPosition, Position, StoredHead, Target};
+use crate::semantics::stored::{BanSubject, LogPosition, Position, StoredHead, Target};
+
+mod bounded;
+mod index;
+mod recent;
+
+use bounded::BoundedBans;
+use index::{Entry, Index, Key, Mark};
+use recent::Recent;
+
+/// Bans put in force or dropped with the lock held once.
+const AT_ONCE_MAX: usize = 128;
+/// The local number of every ban that was read with a log from its beginning.
+/// Responses in memory from before that are banned by a floor: it is records
+/// alone that those bans are measured against.
+const REPLAYED: u64 = 1;
 
 /// What the bans say of a stored response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,42 +82,16 @@ pub struct Bans {
     /// The number of the newest local ban: all that a hit looks at while
     /// nothing was invalidated.
     head: AtomicU64,
+    recent: Recent,
     bans_max: usize,
     state: RwLock<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Ascending by `local`.
-    bans: VecDeque<Applied>,
-    /// Responses in memory with a position before this are banned.
-    local_floor: u64,
-    /// Records with a log position before this are banned.
-    log_floor: LogPosition,
+    bans: BoundedBans,
     /// How far the log was read.
     applied: LogPosition,
-    /// The newest ban among those that were folded or forgotten: it may have
-    /// been about anything.
-    forgotten_at: Option<Timestamp>,
-}
-
-#[derive(Debug)]
-struct Applied {
-    ban: Ban,
-    local: u64,
-    /// Where the log has it; `None` while it does not.
-    log: Option<LogPosition>,
-    /// Where it is one of our own that the log does not have yet: its number.
-    /// Until that is confirmed it counts as later than every record, whatever
-    /// `log` says of another ban on the same.
-    awaited: Option<u64>,
-    at: Timestamp,
-}
-
-impl Applied {
-    fn is_after(&self, position: LogPosition) -> bool {
-        self.awaited.is_some() || self.log.is_none_or(|log| log > position)
-    }
 }
 
 impl Bans {
@@ -109,6 +100,7 @@ impl Bans {
     pub fn new(bans_max: usize) -> Self {
         Self {
             head: AtomicU64::new(0),
+            recent: Recent::new(),
             bans_max: bans_max.max(2),
             state: RwLock::default(),
         }
@@ -119,7 +111,7 @@ impl Bans {
     pub fn position(&self) -> Position {
         let state = self.state.read();
         Position {
-            local: self.head.load(Ordering::Acquire),
+            local: self.head(),
             log: state.applied,
         }
     }
@@ -133,7 +125,7 @@ impl Bans {
     /// How many bans are held.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.state.read().bans.len()
+        self.state.read().bans.index.len()
     }
 
     /// Whether none is held.
@@ -145,11 +137,14 @@ impl Bans {
     /// Puts bans of our own in force. Answers the number of the last one, by
     /// which [`Bans::confirm`] finds them again.
     pub fn apply(&self, bans: &[Ban], now: Timestamp) -> u64 {
+        let mut needless = Vec::new();
         let mut state = self.state.write();
-        let last = self.head.load(Ordering::Acquire) + bans.len() as u64;
+        let last = self.head() + bans.len() as u64;
+        let place = Place::Awaited(last);
         for ban in bans {
-            self.push(&mut state, ban.clone(), Place::Awaited(last), now);
+            needless.extend(self.push(&mut state, ban, place, now));
         }
+        drop(state);
         last
     }
 
@@ -162,20 +157,30 @@ impl Bans {
 
     /// Puts in force what was read from the log, in its order.
     pub fn follow(&self, entries: &[Read], position: LogPosition, now: Timestamp) {
-        let mut state = self.state.write();
-        for entry in entries {
-            if let Some(last) = entry.own {
-                state.confirm(last, entry.position);
-            } else {
-                self.push_all(&mut state, entry, now);
+        let mut needless = Vec::new();
+        for some in entries.chunks(AT_ONCE_MAX / 4) {
+            let mut state = self.state.write();
+            for entry in some {
+                if let Some(last) = entry.own {
+                    state.confirm(last, entry.position);
+                    continue;
+                }
+                for ban in &entry.bans {
+                    let place = Place::At(entry.position);
+                    needless.extend(self.push(&mut state, ban, place, now));
+                }
             }
         }
-        state.applied = position;
+        // Not before all of them: what is fetched meanwhile is taken to know
+        // none.
+        self.state.write().applied = position;
     }
 
     /// The log was read from its beginning, because what came since is not
     /// known: everything in memory is banned, and every record before
     /// `horizon` or of another log. `entries` are all there is after it.
+    ///
+    /// Takes a while, for which nobody waits.
     pub fn start_over(
         &self,
         horizon: LogPosition,
@@ -183,51 +188,71 @@ impl Bans {
         position: LogPosition,
         now: Timestamp,
     ) {
+        let mut bans = BoundedBans::default();
+        for entry in entries {
+            let mark = Mark {
+                local: REPLAYED,
+                log: Some(entry.position),
+                awaited: None,
+                at: now,
+            };
+            for ban in &entry.bans {
+                drop(bans.add(ban, mark, self.bans_max));
+            }
+        }
+        bans.log_floor = bans.log_floor.max(horizon);
+        bans.forgotten_at = Some(now);
+
         let mut state = self.state.write();
-        let number = self.head.load(Ordering::Acquire) + 1;
-        state.local_floor = number;
-        state.log_floor = horizon;
-        state.forgotten_at = Some(now);
+        let number = self.head() + 1;
+        bans.local_floor = number;
+        let is_same_log = state.applied.incarnation == position.incarnation;
+        let before = std::mem::replace(&mut state.bans, bans);
         // Our own stay in force that are on their way into the log, or came
         // into it after it was read: their entries are not applied again. What
         // another log said of places means nothing in this one.
-        if state.applied.incarnation != position.incarnation {
-            for applied in &mut state.bans {
-                applied.log = None;
+        for (key, is_soft, mut mark) in before.index.marks() {
+            mark.log = mark.log.filter(|_| is_same_log);
+            if mark.awaited.is_some() || mark.log.is_some_and(|log| log > position) {
+                state.bans.put(key.clone(), is_soft, mark, self.bans_max);
             }
         }
-        state.bans.retain(|applied| {
-            applied.awaited.is_some() || applied.log.is_some_and(|log| log > position)
-        });
+        // The same for those of them that were forgotten.
+        let log_floor = before.log_floor;
+        if is_same_log && log_floor > position {
+            state.bans.log_floor = state.bans.log_floor.max(log_floor);
+        }
         state.applied = position;
-        // Published with the lock held: whoever sees it finds the floor.
-        self.head.store(number, Ordering::Release);
         for entry in entries {
-            self.push_all(&mut state, entry, now);
             if let Some(last) = entry.own {
                 state.confirm(last, entry.position);
             }
         }
+        self.recent.note_any(number);
+        // Published with the lock held: whoever sees it finds the floor.
+        self.head.store(number, Ordering::Release);
+        drop(state);
+        drop(before);
     }
 
     /// Judges a response in memory, of which every ban up to `checked` was
     /// seen before.
     #[must_use]
-    pub fn judge(&self, head: &StoredHead, checked: u64) -> Checked {
+    pub fn judge(&self, subject: &BanSubject<'_>, checked: u64) -> Checked {
+        let newest = self.head();
+        if !self.recent.is_touched(subject, checked) {
+            return Checked {
+                verdict: Verdict::Stands,
+                checked: newest,
+            };
+        }
         let state = self.state.read();
-        let newest = self.head.load(Ordering::Acquire);
-        if checked < state.local_floor {
+        let newest = self.head();
+        if checked < state.bans.local_floor {
             return banned(newest);
         }
-        let unseen = state
-            .bans
-            .partition_point(|applied| applied.local <= checked);
-        let matching = state
-            .bans
-            .range(unseen..)
-            .filter(|applied| applied.ban.scope.matches(head));
         Checked {
-            verdict: worst(matching),
+            verdict: state.verdict(subject, |mark| mark.local > checked),
             checked: newest,
         }
     }
@@ -237,17 +262,13 @@ impl Bans {
     #[must_use]
     pub fn judge_record(&self, head: &StoredHead) -> Checked {
         let state = self.state.read();
-        let newest = self.head.load(Ordering::Acquire);
+        let newest = self.head();
         let position = head.position.log;
-        if position.incarnation != state.applied.incarnation || position < state.log_floor {
+        if position.incarnation != state.applied.incarnation || position < state.bans.log_floor {
             return banned(newest);
         }
-        let matching = state
-            .bans
-            .iter()
-            .filter(|applied| applied.is_after(position) && applied.ban.scope.matches(head));
         Checked {
-            verdict: worst(matching),
+            verdict: state.verdict(&head.ban_subject(), |mark| mark.is_after(position)),
             checked: newest,
         }
     }
@@ -256,139 +277,96 @@ impl Bans {
     /// a ban, or may have been: its tags are not known yet.
     #[must_use]
     pub fn overtook(&self, position: &Position, route: &str, target: &Target) -> bool {
-        if self.head() == position.local {
+        let began = position.local;
+        let subject = BanSubject::of_target(route, target);
+        if self.head() == began || !self.recent.is_target_touched(&subject, began) {
             return false;
         }
         let state = self.state.read();
-        if position.local < state.local_floor {
-            return true;
-        }
-        let unseen = state
-            .bans
-            .partition_point(|applied| applied.local <= position.local);
-        state
-            .bans
-            .range(unseen..)
-            .any(|applied| !applied.ban.is_soft && applied.ban.scope.matches_target(route, target))
+        let is_newer = |mark: &Mark| mark.local > began;
+        began < state.bans.local_floor
+            || began < state.bans.newest_tag
+            || state.verdict(&subject, is_newer) == Verdict::Banned
     }
 
     /// Whether a ban on what `head` describes was put in force within `settle`
-    /// before `since`. A ban that was folded counts for everything.
+    /// before `since`. A ban that was forgotten counts for everything.
     #[must_use]
     pub fn settles(&self, head: &StoredHead, since: Timestamp, settle: Duration) -> bool {
         let state = self.state.read();
         let is_recent = |at: Timestamp| since.since(at) < settle;
-        state.forgotten_at.is_some_and(is_recent)
-            || state
-                .bans
-                .iter()
-                .any(|applied| is_recent(applied.at) && applied.ban.scope.matches(head))
+        state.bans.forgotten_at.is_some_and(is_recent)
+            || state.verdict(&head.ban_subject(), |mark| is_recent(mark.at)) != Verdict::Stands
     }
 
     /// Lets go of bans that everything they could match has outlived: those
     /// applied longer ago than anything is kept.
     pub fn prune(&self, now: Timestamp, kept_for: Duration) {
-        let mut state = self.state.write();
-        while let Some(oldest) = state.bans.front() {
-            if now.since(oldest.at) <= kept_for {
-                break;
+        let is_old = |mark: &Mark| now.since(mark.at) > kept_for;
+        loop {
+            let mut state = self.state.write();
+            let index = &mut state.bans.index;
+            let oldest: Vec<_> = index
+                .oldest()
+                .take(AT_ONCE_MAX)
+                .take_while(|id| index.mark(*id).is_some_and(is_old))
+                .collect();
+            if oldest.is_empty() {
+                return;
             }
-            state.bans.pop_front();
+            for id in oldest {
+                index.take(id);
+            }
         }
     }
 
-    fn push_all(&self, state: &mut State, entry: &Read, now: Timestamp) {
-        for ban in &entry.bans {
-            self.push(state, ban.clone(), Place::At(entry.position), now);
-        }
-    }
-
-    fn push(&self, state: &mut State, ban: Ban, place: Place, now: Timestamp) {
-        let number = self.head.load(Ordering::Acquire) + 1;
+    /// Puts a ban in force. What comes back is to be dropped when nobody waits.
+    fn push(&self, state: &mut State, ban: &Ban, place: Place, now: Timestamp) -> Option<Index> {
+        let number = self.head() + 1;
         let (log, awaited) = match place {
             Place::At(position) => (Some(position), None),
             Place::Awaited(number) => (None, Some(number)),
         };
-        let mut newest = Applied {
-            ban,
+        let mark = Mark {
             local: number,
             log,
             awaited,
             at: now,
         };
-        // A later ban on the same takes the place of an earlier one, which
-        // matched less. Its place in the log only moves forward: the earlier
-        // one may have been ours, and be later there than this one.
-        state.bans.retain(|applied| {
-            let is_covered = newest.covers(applied);
-            if is_covered {
-                newest.log = newest.log.max(applied.log);
-                newest.awaited = newest.awaited.max(applied.awaited);
-            }
-            !is_covered
-        });
-        state.bans.push_back(newest);
-        if state.bans.len() > self.bans_max {
-            state.fold_older_half();
-        }
+        let needless = state.bans.add(ban, mark, self.bans_max);
+        self.recent.note(&Key::of(&ban.scope), number);
         // Published last, and under the lock: whoever sees the number finds
         // the ban.
         self.head.store(number, Ordering::Release);
+        needless
     }
 }
 
 /// Where a ban stands in the log.
+#[derive(Clone, Copy)]
 enum Place {
     At(LogPosition),
     /// Nowhere yet; it is one of our own, of this number.
     Awaited(u64),
 }
 
-impl Applied {
-    /// Whether everything that `earlier` matches is matched as well, no less
-    /// hard.
-    fn covers(&self, earlier: &Self) -> bool {
-        let is_as_hard = !self.ban.is_soft || earlier.ban.is_soft;
-        is_as_hard && (self.ban.scope == earlier.ban.scope || self.ban.scope == Scope::All)
-    }
-}
-
 impl State {
     fn confirm(&mut self, last: u64, position: LogPosition) {
-        if position.incarnation != self.applied.incarnation {
-            return;
-        }
-        for applied in &mut self.bans {
-            if applied.awaited.is_some_and(|number| number <= last) {
-                applied.awaited = None;
-                applied.log = applied.log.max(Some(position));
-            }
+        if position.incarnation == self.applied.incarnation {
+            self.bans.index.confirm(last, position);
         }
     }
 
-    fn fold_older_half(&mut self) {
-        let half = self.bans.len() / 2;
-        let mut awaited: Option<Applied> = None;
-        for applied in self.bans.drain(..half) {
-            self.local_floor = self.local_floor.max(applied.local);
-            self.log_floor = self.log_floor.max(applied.log.unwrap_or_default());
-            self.forgotten_at = self.forgotten_at.max(Some(applied.at));
-            // Those that the log does not have yet become one that will be
-            // confirmed with the last of them.
-            if applied.awaited.is_some() {
-                awaited = Some(Applied {
-                    awaited: applied
-                        .awaited
-                        .max(awaited.and_then(|earlier| earlier.awaited)),
-                    ban: Ban::hard(Scope::All),
-                    ..applied
-                });
+    /// The worst that those bans say of `subject` that are `later`.
+    fn verdict(&self, subject: &BanSubject<'_>, later: impl Fn(&Mark) -> bool) -> Verdict {
+        let mut softened: Option<u64> = None;
+        for Entry { hard, soft, .. } in self.bans.index.matching(subject) {
+            if hard.as_ref().is_some_and(&later) {
+                return Verdict::Banned;
             }
+            softened = softened.max(soft.filter(&later).map(|mark| mark.local));
         }
-        if let Some(awaited) = awaited {
-            // Its number is the lowest.
-            self.bans.push_front(awaited);
-        }
+        softened.map_or(Verdict::Stands, |by| Verdict::Softened { by })
     }
 }
 
@@ -399,17 +377,10 @@ fn banned(checked: u64) -> Checked {
     }
 }
 
-fn worst<'a>(matching: impl Iterator<Item = &'a Applied>) -> Verdict {
-    let mut verdict = Verdict::Stands;
-    for applied in matching {
-        if !applied.ban.is_soft {
-            return Verdict::Banned;
-        }
-        verdict = Verdict::Softened { by: applied.local };
-    }
-    verdict
-}
-
 #[cfg(test)]
 #[path = "bans_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "bans_list_tests.rs"]
+mod list_tests;

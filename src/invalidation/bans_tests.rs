@@ -1,6 +1,7 @@
 //! Bans: what outlives them and what does not.
 
 use super::*;
+use crate::invalidation::scope::Scope;
 use crate::pattern::Pattern;
 use crate::semantics::stored::tests_support::response;
 
@@ -38,17 +39,17 @@ fn a_response_outlives_bans_before_its_fetch_and_none_after() {
     bans.apply(&[ban("/a")], NOW);
     let head = stored("/a", bans.position());
     assert_eq!(
-        bans.judge(&head, head.position.local).verdict,
+        bans.judge(&head.ban_subject(), head.position.local).verdict,
         Verdict::Stands
     );
     bans.apply(&[ban("/b")], NOW);
     assert_eq!(
-        bans.judge(&head, head.position.local).verdict,
+        bans.judge(&head.ban_subject(), head.position.local).verdict,
         Verdict::Stands
     );
     bans.apply(&[ban("/a")], NOW);
     assert_eq!(
-        bans.judge(&head, head.position.local).verdict,
+        bans.judge(&head.ban_subject(), head.position.local).verdict,
         Verdict::Banned
     );
 }
@@ -60,7 +61,10 @@ fn a_fill_that_began_before_a_write_ended_is_dead_on_arrival() {
     bans.apply(&[ban("/a")], NOW);
     let head = stored("/a", before);
     assert!(bans.overtook(&before, "r", &head.target));
-    assert_eq!(bans.judge(&head, before.local).verdict, Verdict::Banned);
+    assert_eq!(
+        bans.judge(&head.ban_subject(), before.local).verdict,
+        Verdict::Banned
+    );
     assert_eq!(bans.judge_record(&head).verdict, Verdict::Banned);
 }
 
@@ -123,7 +127,7 @@ fn starting_over_drops_memory_and_keeps_what_is_not_in_the_log_yet() {
     let early = stored("/b", bans.position());
     bans.apply(&[ban("/a")], NOW);
     bans.start_over(log(0), &[read("/c", 3)], log(3), NOW);
-    assert_eq!(bans.judge(&early, 0).verdict, Verdict::Banned);
+    assert_eq!(bans.judge(&early.ban_subject(), 0).verdict, Verdict::Banned);
     let at = |path, millis| {
         let log = log(millis);
         stored(path, Position { local: 0, log })
@@ -133,7 +137,7 @@ fn starting_over_drops_memory_and_keeps_what_is_not_in_the_log_yet() {
     assert_eq!(verdict("/c", 2), Verdict::Banned);
     assert_eq!(verdict("/c", 3), Verdict::Stands);
     let late = stored("/b", bans.position());
-    let judged = bans.judge(&late, late.position.local);
+    let judged = bans.judge(&late.ban_subject(), late.position.local);
     assert_eq!(judged.verdict, Verdict::Stands);
 }
 
@@ -148,7 +152,7 @@ fn our_own_entry_is_not_applied_twice() {
         ..read("/a", 1)
     };
     bans.follow(&[own], log(1), NOW);
-    let judged = bans.judge(&refetched, refetched.position.local);
+    let judged = bans.judge(&refetched.ban_subject(), refetched.position.local);
     assert_eq!(judged.verdict, Verdict::Stands);
 }
 
@@ -161,9 +165,12 @@ fn a_soft_ban_softens_and_a_hard_one_after_it_bans() {
         ..ban("/a")
     };
     bans.apply(&[soft], NOW);
-    assert_eq!(bans.judge(&head, 0).verdict, Verdict::Softened { by: 1 });
+    assert_eq!(
+        bans.judge(&head.ban_subject(), 0).verdict,
+        Verdict::Softened { by: 1 }
+    );
     bans.apply(&[ban("/a")], NOW);
-    assert_eq!(bans.judge(&head, 0).verdict, Verdict::Banned);
+    assert_eq!(bans.judge(&head.ban_subject(), 0).verdict, Verdict::Banned);
 }
 
 #[test]
@@ -178,7 +185,7 @@ fn a_soft_ban_does_not_take_the_place_of_a_hard_one() {
         }],
         NOW,
     );
-    assert_eq!(bans.judge(&head, 0).verdict, Verdict::Banned);
+    assert_eq!(bans.judge(&head.ban_subject(), 0).verdict, Verdict::Banned);
 }
 
 #[test]
@@ -192,19 +199,75 @@ fn many_bans_on_one_path_are_one() {
 }
 
 #[test]
-fn at_the_bound_the_older_half_bans_everything_before_it() {
+fn at_the_bound_the_older_half_bans_every_record_before_it() {
     let bans = Bans::new(10);
+    bans.start_over(log(0), &[], log(0), NOW);
     let early = stored("/untouched", bans.position());
-    for n in 0..11 {
-        bans.apply(&[ban(&format!("/{n}"))], NOW);
-    }
+    let entries: Vec<Read> = (0..11).map(|n| read(&format!("/{n}"), n + 1)).collect();
+    bans.follow(&entries, log(11), NOW);
     assert!(bans.len() <= 10);
-    assert_eq!(bans.judge(&early, 0).verdict, Verdict::Banned);
+    assert_eq!(bans.judge_record(&early).verdict, Verdict::Banned);
     let late = stored("/untouched", bans.position());
-    assert_eq!(
-        bans.judge(&late, late.position.local).verdict,
-        Verdict::Stands
-    );
+    assert_eq!(bans.judge_record(&late).verdict, Verdict::Stands);
+    let in_memory = bans.judge(&early.ban_subject(), early.position.local);
+    assert_eq!(in_memory.verdict, Verdict::Stands, "of that all is known");
+    let banned = stored("/0", early.position);
+    let in_memory = bans.judge(&banned.ban_subject(), early.position.local);
+    assert_eq!(in_memory.verdict, Verdict::Banned);
+}
+
+#[test]
+fn at_the_bound_bans_below_one_path_become_one_on_the_path() {
+    let bans = Bans::new(100);
+    bans.start_over(log(0), &[], log(0), NOW);
+    let untouched = stored("/other/7", bans.position());
+    let neighbour = stored("/items/never-written", bans.position());
+    let entries: Vec<Read> = (0..10_000)
+        .map(|n| read(&format!("/items/{n}"), n + 1))
+        .collect();
+    bans.follow(&entries, log(10_000), NOW);
+    assert!(bans.len() <= 100);
+    for n in [0, 5_000, 9_999] {
+        let written = stored(&format!("/items/{n}"), neighbour.position);
+        assert_eq!(bans.judge_record(&written).verdict, Verdict::Banned, "{n}");
+    }
+    assert_eq!(bans.judge_record(&untouched).verdict, Verdict::Stands);
+    assert_eq!(bans.judge_record(&neighbour).verdict, Verdict::Banned);
+}
+
+#[test]
+fn what_is_folded_by_prefix_stays_as_hard_as_it_was() {
+    let bans = Bans::new(8);
+    bans.start_over(log(0), &[], log(0), NOW);
+    let before = stored("/soft/x", bans.position());
+    for n in 0..20 {
+        let soft = Ban {
+            is_soft: true,
+            ..ban(&format!("/soft/{n}"))
+        };
+        bans.apply(&[soft], NOW);
+    }
+    let verdict = bans.judge_record(&before).verdict;
+    assert!(matches!(verdict, Verdict::Softened { .. }), "{verdict:?}");
+}
+
+#[test]
+fn many_patterns_in_one_folder_become_one_ban_on_the_folder() {
+    let bans = Bans::new(10_000);
+    bans.start_over(log(0), &[], log(0), NOW);
+    let early = Position {
+        local: 0,
+        log: log(0),
+    };
+    for n in 0..1_000 {
+        let pattern = Pattern::parse(&format!("/a/{n}*/x")).expect("a pattern");
+        bans.apply(&[Ban::hard(Scope::Pattern(pattern))], NOW);
+    }
+    assert!(bans.len() < 200);
+    let verdict = |path| bans.judge_record(&stored(path, early)).verdict;
+    assert_eq!(verdict("/a/3z/x"), Verdict::Banned);
+    assert_eq!(verdict("/a/999/x"), Verdict::Banned);
+    assert_eq!(verdict("/b/3/x"), Verdict::Stands);
 }
 
 #[test]

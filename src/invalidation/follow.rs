@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
 use redis::{RedisError, RedisResult};
+use tokio::task::JoinHandle;
 
 use super::replay::Replay;
 use super::wire::{Ack, Chained, LogEntry, LogName, LogState, id, position};
@@ -69,7 +70,8 @@ pub enum Event {
 /// Follows a log, on a connection of its own, on the runtime this is called
 /// from, until what it returns is dropped. `sink` is told every event; the
 /// next read waits for it, so it does not tarry: that read tells all who
-/// follow the log that what came before it is in force here. `lease` is how
+/// follow the log that what came before it is in force here. What takes a while
+/// after a [`Event::Gap`] goes on elsewhere, and is waited for as well. `lease` is how
 /// long this instance relies on what it was told last; zero where it promises
 /// nothing.
 pub fn follow(
@@ -77,7 +79,7 @@ pub fn follow(
     name: LogName,
     lease: Duration,
     counters: Arc<RedisCounters>,
-    sink: impl FnMut(Event) + Send + 'static,
+    sink: impl FnMut(Event) -> Option<JoinHandle<()>> + Send + 'static,
 ) -> Task {
     let is_leased = lease > Duration::ZERO;
     let follower = Follower {
@@ -127,7 +129,7 @@ enum Continuity {
     Broken,
 }
 
-impl<Sink: FnMut(Event)> Follower<Sink> {
+impl<Sink: FnMut(Event) -> Option<JoinHandle<()>>> Follower<Sink> {
     async fn run(mut self, endpoint: Endpoint) {
         let mut backoff = Backoff::default();
         loop {
@@ -259,12 +261,17 @@ impl<Sink: FnMut(Event)> Follower<Sink> {
         self.counters.log.gaps.increment();
         self.counters.log.entries_read.add(entries.len() as u64);
         self.cursor = self.cursor.max(position);
-        self.position = Some(position);
-        (self.sink)(Event::Gap {
+        // Where it cannot be put in force, the log is read again.
+        self.position = None;
+        let putting_in_force = (self.sink)(Event::Gap {
             horizon,
             position,
             entries,
         });
+        if let Some(putting_in_force) = putting_in_force {
+            putting_in_force.await.map_err(std::io::Error::other)?;
+        }
+        self.position = Some(position);
         self.in_sync(sent, incarnation);
         Ok(())
     }

@@ -32,7 +32,10 @@ fn read_by(config: &RedisConfig) -> Reader {
         name(ENTRIES_MAX),
         Duration::ZERO,
         Arc::clone(&counters),
-        move |event| drop(sink.send(event)),
+        move |event| {
+            drop(sink.send(event));
+            None
+        },
     );
     Reader {
         events,

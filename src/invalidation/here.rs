@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::Notify;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::bans::{Bans, Read};
 use super::follow::Event;
@@ -52,8 +53,10 @@ impl Here {
         self.heard.notified().await;
     }
 
-    /// Takes what the follower tells.
-    pub(super) fn hear(&self, event: Event) {
+    /// Takes what the follower tells. A log that was read from its beginning
+    /// is put in force on a thread of its own: the one that this is called from
+    /// has lookups and appends to make meanwhile.
+    pub(super) fn hear(self: &Arc<Self>, event: Event) -> Option<JoinHandle<()>> {
         let now = self.clock.now();
         match event {
             Event::Gap {
@@ -61,9 +64,12 @@ impl Here {
                 position,
                 entries,
             } => {
-                let entries = self.read_all(&entries);
-                self.bans.start_over(horizon, &entries, position, now);
-                self.changed.notify_one();
+                let here = Arc::clone(self);
+                return Some(spawn_blocking(move || {
+                    let entries = here.read_all(&entries);
+                    here.bans.start_over(horizon, &entries, position, now);
+                    here.changed.notify_one();
+                }));
             }
             Event::Applied { position, entries } => {
                 self.bans.follow(&self.read_all(&entries), position, now);
@@ -79,6 +85,7 @@ impl Here {
             }
             Event::OutOfTouch => self.touch.lost(),
         }
+        None
     }
 
     fn read_all(&self, entries: &[LogEntry]) -> Vec<Read> {

@@ -13,7 +13,6 @@
 //!
 //! [`Invalidation`] holds them together.
 
-use std::borrow::Borrow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -24,7 +23,7 @@ use parking_lot::Mutex;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{CoherenceConfig, CoherenceMode, RedisConfig};
 use crate::link::{Endpoint, EndpointError, Task};
-use crate::semantics::stored::{LogPosition, Position, StoredHead, Target};
+use crate::semantics::stored::{BanSubject, LogPosition, Position, StoredHead, Target};
 use crate::telemetry::counters::RedisCounters;
 
 pub mod acks;
@@ -404,6 +403,14 @@ impl Invalidation {
         })
     }
 
+    /// Whether the log was read for the first time, or found to be out of
+    /// reach. What is stored before it was read is dropped. True where there is
+    /// no log.
+    #[must_use]
+    pub fn has_started(&self) -> bool {
+        self.shared.is_none() || self.here.touch.is_tried()
+    }
+
     /// How long, all together, the log could not be reached.
     #[must_use]
     pub fn out_of_touch(&self) -> Duration {
@@ -431,28 +438,28 @@ impl Invalidation {
     /// comparison.
     #[must_use]
     pub fn judge(&self, head: &StoredHead, checked: &AtomicU64, softened: &AtomicU64) -> Verdict {
-        self.judge_with(checked, softened, || Some(head))
+        self.judge_with(checked, softened, || Some(head.ban_subject()))
     }
 
-    /// The same for a head that costs something to be had: it is asked for
-    /// only where something was invalidated since. One that cannot be had is
-    /// not to be reused.
+    /// The same where what bans look at costs something to be had: it is asked
+    /// for only where something was invalidated since. A response of which it
+    /// cannot be had is not to be reused.
     #[must_use]
-    pub fn judge_with<H: Borrow<StoredHead>>(
+    pub fn judge_with<'a>(
         &self,
         checked: &AtomicU64,
         softened: &AtomicU64,
-        head: impl FnOnce() -> Option<H>,
+        subject: impl FnOnce() -> Option<BanSubject<'a>>,
     ) -> Verdict {
         let seen = checked.load(Ordering::Acquire);
         if seen != self.here.bans.head() {
-            let Some(head) = head() else {
+            let Some(subject) = subject() else {
                 return Verdict::Banned;
             };
             let Checked {
                 verdict,
                 checked: up_to,
-            } = self.here.bans.judge(head.borrow(), seen);
+            } = self.here.bans.judge(&subject, seen);
             match verdict {
                 Verdict::Banned => return Verdict::Banned,
                 Verdict::Softened { by } => {

@@ -74,7 +74,7 @@ impl Scope {
                     .is_none_or(|host| is_same_host(host, &target.host));
                 let is_query = query
                     .as_ref()
-                    .is_none_or(|query| sorted(query) == sorted(&target.query));
+                    .is_none_or(|query| sorted_query(query) == sorted_query(&target.query));
                 is_host && is_query && *path == target.path
             }
         }
@@ -89,14 +89,15 @@ pub(super) fn is_same_host(one: &str, other: &str) -> bool {
     without_default_port(one).eq_ignore_ascii_case(without_default_port(other))
 }
 
-fn without_default_port(authority: &str) -> &str {
+pub(super) fn without_default_port(authority: &str) -> &str {
     [":80", ":443"]
         .iter()
         .find_map(|port| authority.strip_suffix(port))
         .unwrap_or(authority)
 }
 
-fn sorted(query: &str) -> Vec<&str> {
+/// The parameters of a query, in an order of ours.
+pub(super) fn sorted_query(query: &str) -> Vec<&str> {
     let mut parameters: Vec<&str> = query.split('&').filter(|p| !p.is_empty()).collect();
     parameters.sort_unstable();
     parameters

@@ -25,6 +25,8 @@ struct Known {
     since: Instant,
     /// Out of touch since then.
     lost: Option<Instant>,
+    /// It was heard from, or tried in vain.
+    is_tried: bool,
     out_of_touch: Duration,
 }
 
@@ -38,6 +40,7 @@ impl Touch {
                 incarnation: 0,
                 since: start,
                 lost: Some(start),
+                is_tried: false,
                 out_of_touch: Duration::ZERO,
             }),
         }
@@ -51,6 +54,7 @@ impl Touch {
         self.met(incarnation);
         let mut log = self.log.lock();
         let lost = log.lost.take();
+        log.is_tried = true;
         log.out_of_touch += lost.map_or(Duration::ZERO, |lost| lost.elapsed());
         lost.is_some()
     }
@@ -67,7 +71,14 @@ impl Touch {
     /// The log cannot be reached.
     pub(super) fn lost(&self) {
         let silent_since = self.last_word().unwrap_or(self.start);
-        self.log.lock().lost.get_or_insert(silent_since);
+        let mut log = self.log.lock();
+        log.lost.get_or_insert(silent_since);
+        log.is_tried = true;
+    }
+
+    /// Whether the log was heard from, or tried in vain, since the start.
+    pub(super) fn is_tried(&self) -> bool {
+        self.log.lock().is_tried
     }
 
     /// Whether the log could not be reached when it was last tried.
@@ -108,12 +119,22 @@ mod tests {
         let touch = Touch::new();
         let at = |millis| touch.start + Duration::from_millis(millis);
         assert_eq!(touch.silence(at(5)), None);
+        assert!(!touch.is_tried());
         assert!(touch.heard(at(10), 1));
         assert!(!touch.heard(at(7), 1), "an earlier word");
         assert_eq!(touch.silence(at(25)), Some(Duration::from_millis(15)));
         assert_eq!(touch.silence(at(2)), Some(Duration::ZERO));
         touch.lost();
         assert!(touch.heard(at(30), 1));
+    }
+
+    #[test]
+    fn a_log_out_of_reach_was_tried() {
+        let touch = Touch::new();
+        touch.met(1);
+        assert!(!touch.is_tried(), "it may not have been read");
+        touch.lost();
+        assert!(touch.is_tried());
     }
 
     #[test]

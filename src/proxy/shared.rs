@@ -203,7 +203,7 @@ impl Shared {
         let marks = kept.marks();
         let (checked, softened) = (&marks.checked, &marks.softened);
         self.invalidation
-            .judge_with(checked, softened, || kept.head_for_bans())
+            .judge_with(checked, softened, || kept.ban_subject())
     }
 
     /// What a response is good for to a request of these directives, which came

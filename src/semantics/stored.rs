@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::freshness::{Freshness, LifetimeSource};
 use super::validation::Validators;
@@ -54,6 +55,35 @@ pub struct Target {
     pub path: Box<str>,
     /// The query as it stands in the key (sorted, filtered), without `?`.
     pub query: Box<str>,
+}
+
+/// What bans look at of a stored response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BanSubject<'a> {
+    /// The name of the route it was stored under.
+    pub route: &'a str,
+    /// [`Target::host`].
+    pub host: &'a str,
+    /// [`Target::path`].
+    pub path: &'a str,
+    /// [`Target::query`].
+    pub query: &'a str,
+    /// Names under which it can be invalidated together with others.
+    pub tags: SmallVec<[&'a str; 4]>,
+}
+
+impl<'a> BanSubject<'a> {
+    /// What is going to be stored for a target, before its tags are known.
+    #[must_use]
+    pub fn of_target(route: &'a str, target: &'a Target) -> Self {
+        Self {
+            route,
+            host: &target.host,
+            path: &target.path,
+            query: &target.query,
+            tags: SmallVec::new(),
+        }
+    }
 }
 
 /// Everything about a stored response but its body.
@@ -140,6 +170,15 @@ impl StoredResponse {
 }
 
 impl StoredHead {
+    /// What bans look at.
+    #[must_use]
+    pub fn ban_subject(&self) -> BanSubject<'_> {
+        BanSubject {
+            tags: self.tags.iter().map(|tag| &**tag).collect(),
+            ..BanSubject::of_target(&self.route, &self.target)
+        }
+    }
+
     /// Current age (RFC 9111 §4.2.3).
     #[must_use]
     pub fn current_age(&self, now: Timestamp) -> Duration {

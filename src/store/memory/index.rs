@@ -169,8 +169,13 @@ impl Index {
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Kept> {
-        self.nodes.iter()
+    /// Some of the responses, in no order: those of the next `count` places
+    /// from `at` on, and where to go on; `None` where these are the last.
+    pub(super) fn some(&self, at: u32, count: u32) -> (impl Iterator<Item = &Kept>, Option<u32>) {
+        let given = self.nodes.given();
+        let end = at.saturating_add(count).min(given);
+        let some = (at..end).filter_map(|at| self.nodes.kept(at));
+        (some, (end < given).then_some(end))
     }
 
     fn hash(&self, slot: &Slot) -> u64 {
@@ -283,7 +288,7 @@ mod tests {
             }
             let kept = Kept::pack(slot(n).0, &samples::response("x"), 0, 0);
             self.index.put(&kept, self.now);
-            while self.index.iter().count() > most {
+            while self.index.some(0, u32::MAX).0.count() > most {
                 let (oldest, _) = self.index.candidate(self.now).unwrap();
                 assert!(self.index.evict(&oldest).is_some());
             }
@@ -291,7 +296,7 @@ mod tests {
         }
 
         fn holds(&self) -> Vec<u32> {
-            let numbers = self.index.iter().map(|kept| {
+            let numbers = self.index.some(0, u32::MAX).0.map(|kept| {
                 let bytes = kept.slot().0.0[..4].try_into().unwrap();
                 u32::from_le_bytes(bytes)
             });
@@ -381,7 +386,10 @@ mod tests {
             }
             let index = &mut store.index;
             let length = index.main.length + index.small.length;
-            assert_eq!((index.table.len(), length), (length, index.iter().count()));
+            assert_eq!(
+                (index.table.len(), length),
+                (length, index.some(0, u32::MAX).0.count())
+            );
             while let Some((oldest, _)) = index.candidate(0) {
                 assert!(index.evict(&oldest).is_some());
             }

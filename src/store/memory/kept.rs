@@ -18,10 +18,10 @@ use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use prefetch_index::prefetch_index;
-use serde::{Deserialize, Serialize};
 use triomphe::ThinArc;
 
 use super::Slot;
+use super::cold::Cold;
 use super::index::PLACE_BYTES;
 use super::lines::{self, Places};
 use super::place::Place;
@@ -29,7 +29,7 @@ use crate::clock::Timestamp;
 use crate::message::outgoing::{BodyBytes, SMALL_BYTES_MAX};
 use crate::semantics::freshness::{Freshness, LifetimeSource};
 use crate::semantics::key::CacheKey;
-use crate::semantics::stored::{LogPosition, Position, StoredHead, StoredResponse, Target};
+use crate::semantics::stored::{BanSubject, Position, StoredHead, StoredResponse, Target};
 use crate::semantics::validation::Validators;
 use crate::semantics::vary::{SecondaryKey, VaryNames};
 
@@ -90,29 +90,6 @@ struct Times {
     always_validate: bool,
     never_stale: bool,
     is_immutable: bool,
-}
-
-/// What only bans and those who take a response apart look at.
-#[derive(Serialize, Deserialize)]
-struct Cold<'a> {
-    #[serde(borrow)]
-    host: &'a str,
-    path: &'a str,
-    query: &'a str,
-    route: &'a str,
-    #[serde(borrow)]
-    vary: Option<ColdVary<'a>>,
-    #[serde(borrow)]
-    tags: Vec<&'a str>,
-    local: u64,
-    log: Option<LogPosition>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct ColdVary<'a> {
-    #[serde(borrow)]
-    names: Vec<&'a str>,
-    language_keys: Vec<SecondaryKey>,
 }
 
 impl Kept {
@@ -199,7 +176,7 @@ impl Kept {
 
     /// The response again.
     pub(super) fn unpacked(&self) -> Option<StoredResponse> {
-        let mut head = self.head_for_bans()?;
+        let mut head = self.bare_head()?;
         head.fields = lines::read(self.lines())?;
         head.validators = Validators::of(&head.fields, head.response_time);
         let body = match self.body() {
@@ -209,12 +186,22 @@ impl Kept {
         Some(StoredResponse { head, body })
     }
 
-    /// The head without its fields and validators: what bans look at.
-    #[must_use]
-    pub fn head_for_bans(&self) -> Option<StoredHead> {
+    fn cold(&self) -> Option<Cold<'_>> {
         let fixed = self.fixed();
         let cold = &self.0.slice[fixed.cold_at as usize..fixed.body_at as usize];
-        let cold: Cold<'_> = postcard::from_bytes(cold).ok()?;
+        postcard::from_bytes(cold).ok()
+    }
+
+    /// What bans look at.
+    #[must_use]
+    pub fn ban_subject(&self) -> Option<BanSubject<'_>> {
+        Some(self.cold()?.ban_subject())
+    }
+
+    /// The head without its fields and validators.
+    fn bare_head(&self) -> Option<StoredHead> {
+        let fixed = self.fixed();
+        let cold = self.cold()?;
         let (vary, language_keys) = match cold.vary {
             None => Default::default(),
             Some(vary) => {
@@ -417,25 +404,6 @@ fn pack_head(head: &StoredHead, body_bytes: usize) -> Option<(Vec<u8>, HeadEnds)
 /// Times here are whole milliseconds.
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-impl<'a> Cold<'a> {
-    fn of(head: &'a StoredHead) -> Self {
-        let vary = (!head.vary.is_empty()).then(|| ColdVary {
-            names: head.vary.names().iter().map(HeaderName::as_str).collect(),
-            language_keys: head.language_keys.to_vec(),
-        });
-        Self {
-            host: &head.target.host,
-            path: &head.target.path,
-            query: &head.target.query,
-            route: &head.route,
-            vary,
-            tags: head.tags.iter().map(|tag| &**tag).collect(),
-            local: head.position.local,
-            log: Some(head.position.log).filter(|log| *log != LogPosition::default()),
-        }
-    }
 }
 
 /// Whether a plain GET is answered with it as it is.

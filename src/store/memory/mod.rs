@@ -34,6 +34,7 @@ use crate::semantics::key::CacheKey;
 use crate::semantics::vary::{SecondaryKey, VaryNames};
 use crate::telemetry::counters::RouteCounters;
 
+mod cold;
 mod content;
 mod entry;
 mod index;
@@ -55,6 +56,8 @@ type Slot = (CacheKey, SecondaryKey);
 
 /// Shards of one route's cache.
 const SHARDS: usize = 16;
+/// Responses that a sweep looks at before it lets others have the lock.
+const SWEPT_AT_ONCE: u32 = 512;
 
 /// Bounds of the store; `None` is no bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -293,7 +296,7 @@ impl Memory {
     }
 
     /// Shows every entry to `judge` and drops what it says. Holds the lock of
-    /// one shard at a time.
+    /// one shard at a time, and that for a few entries.
     pub fn sweep(&self, mut judge: impl FnMut(&Kept) -> Fate) {
         for cache in self.all_caches() {
             self.sweep_cache(&cache, &mut judge);
@@ -319,17 +322,20 @@ impl Memory {
 
     fn sweep_cache(&self, cache: &RouteCache, mut judge: impl FnMut(&Kept) -> Fate) {
         for shard in &cache.shards {
-            let mut content = shard.content.lock();
-            let condemned: Vec<(Slot, Departure)> = content
-                .index
-                .iter()
-                .filter_map(|kept| match judge(kept) {
-                    Fate::Keep => None,
-                    Fate::Drop(why) => Some((*kept.slot(), why)),
-                })
-                .collect();
-            for (slot, why) in condemned {
-                self.remove_slot(cache, &mut content, &slot, why);
+            let mut at = Some(0);
+            while let Some(from) = at {
+                let mut content = shard.content.lock();
+                let (some, next) = content.index.some(from, SWEPT_AT_ONCE);
+                at = next;
+                let condemned: Vec<(Slot, Departure)> = some
+                    .filter_map(|kept| match judge(kept) {
+                        Fate::Keep => None,
+                        Fate::Drop(why) => Some((*kept.slot(), why)),
+                    })
+                    .collect();
+                for (slot, why) in condemned {
+                    self.remove_slot(cache, &mut content, &slot, why);
+                }
             }
         }
     }

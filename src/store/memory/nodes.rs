@@ -59,15 +59,15 @@ impl Nodes {
             *self.node_mut(at) = node;
             return at;
         }
-        let number: usize = self.chunks.iter().map(Vec::len).sum();
+        let given = self.given();
+        let number = given as usize;
         let (chunk, _) = place_of_number(number);
         if chunk == self.chunks.len() {
             let nodes = Vec::with_capacity(number.max(FIRST_NODES));
             self.chunks.push(nodes);
         }
         self.chunks[chunk].push(node);
-        // A shard of 2^32 responses would take terabytes.
-        u32::try_from(number).unwrap_or(NONE)
+        given
     }
 
     /// Takes the response of a node that has no neighbours any more; its
@@ -82,9 +82,11 @@ impl Nodes {
         self.chunks.len() > 1
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Kept> {
-        let nodes = self.chunks.iter().flatten();
-        nodes.filter_map(|node| node.kept.as_ref())
+    /// So many numbers were given, those that are free again among them.
+    pub(super) fn given(&self) -> u32 {
+        let given = self.chunks.iter().map(Vec::len).sum::<usize>();
+        // A shard of 2^32 responses would take terabytes.
+        u32::try_from(given).unwrap_or(NONE)
     }
 
     /// Makes a node the newest of a row.
