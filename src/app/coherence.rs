@@ -6,6 +6,7 @@ use std::sync::Arc;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 
+use super::spool;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::fleet::{Fleet, Presence};
@@ -39,7 +40,14 @@ impl Coherence {
             });
         };
         let counters = telemetry.redis();
-        let shared = Invalidation::shared(redis, &config.coherence, clock.clone(), counters)?;
+        let spool = spool::path(&config.coherence.spool, redis)?;
+        let shared = Invalidation::shared(
+            redis,
+            &config.coherence,
+            spool.as_deref(),
+            clock.clone(),
+            counters,
+        )?;
         let invalidation = Arc::new(shared);
         let body_bytes_max = config.memory.body_bytes_max;
         let store = RedisStore::start(redis, body_bytes_max, Arc::clone(counters))?;
@@ -82,7 +90,7 @@ pub(super) struct Figures {
 }
 
 /// docs/metrics.md lists the same.
-static FAMILIES: [Family; 8] = [
+static FAMILIES: [Family; 10] = [
     gauge(
         "pannier_fleet_instances",
         "Instances heard of in the last 30 s; absent where Redis cannot be asked.",
@@ -114,6 +122,16 @@ static FAMILIES: [Family; 8] = [
         &[],
     ),
     gauge("pannier_invalidation_bans", "Bans held.", &[]),
+    gauge(
+        "pannier_invalidation_spooled",
+        "Of those pending, how many are in the spool as well, so that they survive this process.",
+        &[],
+    ),
+    gauge(
+        "pannier_invalidation_spool_failing",
+        "1 while the spool cannot be written: what is pending is lost with this process.",
+        &[],
+    ),
     counter(
         "pannier_redis_stores_dropped_total",
         "Responses not written to Redis because its queue was full.",
@@ -136,7 +154,7 @@ impl Figures {
     }
 
     /// In the order of [`FAMILIES`]; `None` where there is nothing to say.
-    fn read(&self) -> [Option<f64>; 8] {
+    fn read(&self) -> [Option<f64>; 10] {
         let redis = self.telemetry.redis();
         let instances = match &self.fleet {
             Some(fleet) => fleet.count(),
@@ -151,6 +169,8 @@ impl Figures {
             number(redis.log.gaps.get()),
             number(redis.log.appends_pending.get()),
             number(self.invalidation.bans_held() as u64),
+            number(redis.log.appends_spooled.get()),
+            number(redis.log.spool_failing.get()),
             number(redis.stores_dropped.get()),
         ]
     }

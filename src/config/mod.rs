@@ -287,6 +287,21 @@ pub struct CoherenceConfig {
     /// `bans_max`: bans held; past it the oldest half become one that matches
     /// everything stored before them (`10000`).
     pub bans_max: usize,
+    /// `spool`: where bans that wait for Redis survive the end of the process
+    /// (`""`).
+    pub spool: SpoolPlace,
+}
+
+/// `spool = …` of `[coherence]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SpoolPlace {
+    /// `""`: in the state directory of the process.
+    #[default]
+    StateDirectory,
+    /// `"off"`: nowhere.
+    Off,
+    /// A path: there.
+    At(PathBuf),
 }
 
 /// `mode = …` of `[coherence]`: what a write's answer says of other instances.

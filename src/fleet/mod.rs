@@ -7,7 +7,8 @@
 //! it is a [`Presence`].
 //!
 //! `{ns}:fleet` (braces included) is a hash of instances; who writes needs
-//! EVAL, TIME, HSET, HDEL and HGETALL.
+//! EVAL, TIME, HSET, HDEL, HGETALL and DEL. A key that holds another type is
+//! deleted, and that is said.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,7 +33,13 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// seconds, and of each who is there when he was heard of and what he said.
 const SCRIPT: &str = r"
 local now = tonumber(redis.call('TIME')[1])
-redis.call('HDEL', KEYS[1], ARGV[1])
+local left = redis.pcall('HDEL', KEYS[1], ARGV[1])
+local foreign = 0
+if type(left) == 'table' and left.err then
+  if not string.find(left.err, 'WRONGTYPE') then return left end
+  redis.call('DEL', KEYS[1])
+  foreign = 1
+end
 if ARGV[2] ~= '' then redis.call('HSET', KEYS[1], ARGV[1], now .. ' ' .. ARGV[2]) end
 local all = redis.call('HGETALL', KEYS[1])
 local here = {}
@@ -44,7 +51,7 @@ for n = 1, #all, 2 do
     redis.call('HDEL', KEYS[1], all[n])
   end
 end
-return {now, here}
+return {now, here, foreign}
 ";
 
 /// What an instance says of itself.
@@ -212,10 +219,13 @@ impl Shared {
         command: Cmd,
         connection: &mut Connection,
     ) -> RedisResult<Vec<Instance>> {
-        let asked = command.query_async::<(u64, Vec<String>)>(connection);
-        let (now, here) = tokio::time::timeout(TIMEOUT, asked)
+        let asked = command.query_async::<(u64, Vec<String>, u64)>(connection);
+        let (now, here, foreign) = tokio::time::timeout(TIMEOUT, asked)
             .await
             .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))?;
+        if foreign > 0 {
+            tracing::error!("the key of the fleet held another type: it was deleted");
+        }
         let mut instances: Vec<Instance> = here.iter().filter_map(|text| read(text, now)).collect();
         instances.sort_by(|one, other| one.presence.id.cmp(&other.presence.id));
         Ok(instances)

@@ -7,6 +7,8 @@
 //! Promises: whoever is not waited for any more has either applied the entry
 //! or looked at the log so long ago, on this machine's monotonic clock, that
 //! its lease has run out. The clocks of others and of Redis are not asked.
+//! A list is believed only where it has this instance's own newest look in it:
+//! a node that was demoted and has lost its primary shows a frozen copy.
 //! Those who have not looked for [`STRUCK_OFF_AFTER`] are struck off.
 
 use std::collections::HashMap;
@@ -17,6 +19,7 @@ use std::time::{Duration, Instant};
 use redis::RedisResult;
 use tokio::sync::{Notify, watch};
 
+use super::followed::Followed;
 use super::wire::{Ack, LogName, Roll};
 use crate::link::{Connection, Endpoint, Link, Role, Task};
 use crate::semantics::stored::LogPosition;
@@ -28,6 +31,9 @@ const PAUSE: Duration = Duration::from_micros(500);
 const IDLE_PAUSE: Duration = Duration::from_secs(5);
 /// One read.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
+/// A connection whose list has none of our looks while the follower took so
+/// many more is replaced: it does not lead to the log that is followed.
+const UNSEEN_LOOKS_MAX: u64 = 2;
 /// Whoever has not looked at the log for so long, or for its lease where that
 /// is longer, is no follower any more; it is one again with its next look.
 pub const STRUCK_OFF_AFTER: Duration = Duration::from_secs(30);
@@ -59,6 +65,7 @@ pub(super) struct Acks {
 struct Shared {
     link: Link,
     name: LogName,
+    followed: Arc<Followed>,
     seen: watch::Sender<Seen>,
     waiting: AtomicUsize,
     wanted: Notify,
@@ -97,10 +104,16 @@ pub(super) fn margin(lease: Duration) -> Duration {
 
 impl Acks {
     /// Starts to connect, on the runtime this is called from.
-    pub(super) fn start(endpoint: Endpoint, name: LogName, counters: Arc<RedisCounters>) -> Self {
+    pub(super) fn start(
+        endpoint: Endpoint,
+        name: LogName,
+        followed: Arc<Followed>,
+        counters: Arc<RedisCounters>,
+    ) -> Self {
         let shared = Arc::new(Shared {
             link: Link::start(endpoint, Role::Acks, counters),
             name,
+            followed,
             seen: watch::Sender::default(),
             waiting: AtomicUsize::new(0),
             wanted: Notify::new(),
@@ -169,6 +182,8 @@ impl Shared {
     }
 
     async fn run(self: Arc<Self>) {
+        // The follower's newest look when a list without it was first read.
+        let mut unseen_since: Option<u64> = None;
         loop {
             if self.waiting.load(Ordering::Acquire) == 0 {
                 tokio::select! {
@@ -177,16 +192,33 @@ impl Shared {
                 }
             }
             let mut connection = self.link.connected().await;
-            if let Err(error) = self.read(&mut connection).await {
-                tracing::debug!(%error, "who follows the log cannot be read");
-                self.link.report(&connection, &error);
-                tokio::time::sleep(READ_TIMEOUT / 10).await;
+            let look = self.followed.look();
+            match self.read(&mut connection, look).await {
+                Ok(true) => unseen_since = None,
+                Ok(false) => {
+                    let look = look.unwrap_or_default();
+                    let since = *unseen_since.get_or_insert(look);
+                    if look >= since + UNSEEN_LOOKS_MAX {
+                        tracing::warn!("who follows the log was read from a copy that is not it");
+                        self.link.condemn(&connection);
+                        unseen_since = None;
+                    }
+                    tokio::time::sleep(READ_TIMEOUT / 100).await;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "who follows the log cannot be read");
+                    self.link.report(&connection, &error);
+                    tokio::time::sleep(READ_TIMEOUT / 10).await;
+                }
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    async fn read(&self, connection: &mut Connection) -> RedisResult<()> {
+    /// Whether what was read is believed. `look` is the newest of our own
+    /// looks that was answered before this: the log itself has it, or a later
+    /// one. `None` where this instance looks no more.
+    async fn read(&self, connection: &mut Connection, look: Option<u64>) -> RedisResult<bool> {
         let asked = Instant::now();
         let reading = self.name.roll();
         let reading = reading.query_async::<Roll>(connection);
@@ -196,6 +228,9 @@ impl Shared {
                 let late = std::io::Error::from(std::io::ErrorKind::TimedOut);
                 Err(late.into())
             })?;
+        if !roll.has(self.name.instance(), look) {
+            return Ok(false);
+        }
         let before = self.seen.borrow().clone();
         let seen = before.next(roll, asked, Instant::now());
         let silent: Vec<(String, Ack)> = seen.silent();
@@ -209,7 +244,7 @@ impl Shared {
                 .await;
             strike?;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn judge(&self, seen: &Seen, position: LogPosition, patience: Patience) -> Acknowledged {

@@ -32,6 +32,8 @@ fn read_by(config: &RedisConfig) -> Reader {
         name(ENTRIES_MAX),
         Duration::ZERO,
         Arc::clone(&counters),
+        Arc::default(),
+        Bytes::from_static(b"everything"),
         move |event| drop(sink.send(event)),
     );
     Reader {
@@ -51,6 +53,8 @@ fn writer_by(config: &RedisConfig, entries_max: usize) -> Log {
         name(entries_max),
         Wait::EveryTime(Duration::from_secs(20)),
         Arc::default(),
+        None,
+        None,
         Bytes::new,
     )
 }

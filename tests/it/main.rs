@@ -25,6 +25,7 @@ mod spans;
 mod standard;
 mod streaming;
 mod support;
+mod swapped;
 mod upstreams;
 mod warming;
 mod watching;
