@@ -8,7 +8,7 @@ use prometheus::proto::MetricFamily;
 
 use super::spool;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{CoherenceConfig, CoherenceMode, Config};
 use crate::fleet::{Fleet, Presence};
 use crate::invalidation::Invalidation;
 use crate::link::EndpointError;
@@ -53,8 +53,12 @@ impl Coherence {
         let store = RedisStore::start(redis, body_bytes_max, Arc::clone(counters))?;
         let started_millis = clock.now().unix_millis();
         let speaker = Arc::clone(&invalidation);
-        let fleet = Fleet::start(redis, Arc::clone(counters), move || {
-            myself(&speaker, started_millis)
+        let mode = mode(&config.coherence);
+        let host = host();
+        let fleet = Fleet::start(redis, Arc::clone(counters), move || Presence {
+            host: host.clone(),
+            mode: mode.clone(),
+            ..of(&speaker, started_millis)
         })?;
         Ok(Self {
             invalidation,
@@ -64,15 +68,33 @@ impl Coherence {
     }
 }
 
-/// What this instance says of itself.
-pub(super) fn myself(invalidation: &Invalidation, started_millis: u64) -> Presence {
+/// What an instance says of itself that has no others.
+pub(super) fn alone(invalidation: &Invalidation, started_millis: u64) -> Presence {
+    Presence {
+        host: host(),
+        ..of(invalidation, started_millis)
+    }
+}
+
+fn host() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    host.unwrap_or_default().trim().to_owned()
+}
+
+/// What instances have to agree in.
+fn mode(config: &CoherenceConfig) -> String {
+    match config.mode {
+        CoherenceMode::Eventual => "eventual".to_owned(),
+        CoherenceMode::Strict => format!("strict {:?}", config.lease),
+    }
+}
+
+fn of(invalidation: &Invalidation, started_millis: u64) -> Presence {
     let lag = invalidation.lag();
     Presence {
         id: invalidation.instance().to_owned(),
-        host: std::fs::read_to_string("/proc/sys/kernel/hostname")
-            .unwrap_or_default()
-            .trim()
-            .to_owned(),
+        host: String::new(),
+        mode: String::new(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_millis,
         position: lag.map(|_| invalidation.position().log.to_string()),
@@ -93,7 +115,7 @@ pub(super) struct Figures {
 static FAMILIES: [Family; 10] = [
     gauge(
         "pannier_fleet_instances",
-        "Instances heard of in the last 30 s; absent where Redis cannot be asked.",
+        "Instances heard of in the last 8 s; absent where Redis cannot be asked.",
         &[],
     ),
     gauge(
