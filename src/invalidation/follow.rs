@@ -98,6 +98,7 @@ pub(super) fn follow(
         counters,
         followed,
         everything,
+        word: None,
         position: None,
         cursor: LogPosition::default(),
         is_out_of_touch_told: false,
@@ -116,6 +117,8 @@ struct Follower<Sink> {
     counters: Arc<RedisCounters>,
     followed: Arc<Followed>,
     everything: Bytes,
+    /// When the last word from the log was asked for.
+    word: Option<Instant>,
     /// Everything up to here was told; `None` before anything was.
     position: Option<LogPosition>,
     /// Everything up to here was read. Ahead of `position` where the stream
@@ -187,6 +190,9 @@ impl<Sink: FnMut(Event)> Follower<Sink> {
         connection: &mut Connection,
         told: LogPosition,
     ) -> RedisResult<Continuity> {
+        if self.has_lapsed() {
+            return Ok(Continuity::Broken);
+        }
         let ack = self.ack(told);
         let sent = Instant::now();
         let (state, read): (LogState, Option<StreamReadReply>) = redis::pipe()
@@ -263,6 +269,7 @@ impl<Sink: FnMut(Event)> Follower<Sink> {
             tokio::time::sleep(REPLAY_PAUSE_MIN.saturating_sub(since)).await;
         }
         self.replayed = Some(Instant::now());
+        let has_lapsed = self.has_lapsed();
         let ack = self.ack(self.position.unwrap_or_default());
         let sent = Instant::now();
         let asking = if is_to_begin {
@@ -271,7 +278,7 @@ impl<Sink: FnMut(Event)> Follower<Sink> {
             self.name.state(&ack)
         };
         let state: LogState = asking.query_async(connection).await?;
-        let state = self.enter(state, &ack, connection).await?;
+        let state = self.enter(state, &ack, has_lapsed, connection).await?;
         let incarnation = state.last.incarnation;
         // Only in the same log does the last position mean something.
         let told = self.position.filter(|told| told.incarnation == incarnation);
@@ -300,7 +307,13 @@ impl<Sink: FnMut(Event)> Follower<Sink> {
                 break;
             }
         }
-        let (horizon, position, entries) = replay.finish(state.last);
+        let (mut horizon, position, mut entries) = replay.finish(state.last);
+        if has_lapsed {
+            // What was stored before the return may be older than a write that
+            // was answered elsewhere; what it was about is not known.
+            horizon = position;
+            entries.clear();
+        }
         if told.is_some_and(|told| told > horizon) && !is_told_found {
             return Ok(false);
         }
@@ -327,6 +340,7 @@ impl<Sink: FnMut(Event)> Follower<Sink> {
         &mut self,
         state: LogState,
         ack: &Ack,
+        has_lapsed: bool,
         connection: &mut Connection,
     ) -> RedisResult<LogState> {
         if state.foreign_keys > 0 {
@@ -335,6 +349,9 @@ impl<Sink: FnMut(Event)> Follower<Sink> {
         let from = ack.applied;
         let is_first = from.incarnation == 0;
         let is_same = from.incarnation == state.last.incarnation;
+        if has_lapsed && (is_same || state.follows_on(from)) {
+            return self.name.mark(ack).query_async(connection).await;
+        }
         if is_first || is_same || state.follows_on(from) {
             return Ok(state);
         }
@@ -344,6 +361,14 @@ impl<Sink: FnMut(Event)> Follower<Sink> {
         );
         let fence = self.name.fence(ack, &self.everything);
         fence.query_async(connection).await
+    }
+
+    /// Whether what this instance relies on has run out since the last word:
+    /// a write may have been answered without it, and its bans may be in the
+    /// log of another Redis that had the place of this one meanwhile.
+    fn has_lapsed(&self) -> bool {
+        let lease = Duration::from_millis(self.lease_millis);
+        lease > Duration::ZERO && self.word.is_some_and(|word| word.elapsed() >= lease)
     }
 
     fn tell_replay(&mut self, since_last: Option<Duration>, entries: usize) {
@@ -388,6 +413,7 @@ impl<Sink: FnMut(Event)> Follower<Sink> {
     }
 
     fn in_sync(&mut self, at: Instant, incarnation: u128) {
+        self.word = Some(at);
         self.is_out_of_touch_told = false;
         self.counters.log.in_touch.set(1);
         (self.sink)(Event::InSync { at, incarnation });

@@ -175,6 +175,13 @@ impl LogName {
         command.arg(0).arg(everything).take()
     }
 
+    /// The same; adds an entry that bans nothing, so that what is stored from
+    /// now on can be told from what was stored before.
+    pub(super) fn mark(&self, ack: &Ack) -> redis::Cmd {
+        let mut command = self.script(&ack.write(), ack.applied, "", "");
+        command.arg(0).arg("[]").take()
+    }
+
     fn script(&self, ack: &str, position: LogPosition, wrong: &str, fence: &str) -> redis::Cmd {
         redis::cmd("EVAL")
             .arg(SCRIPT)
