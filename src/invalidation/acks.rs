@@ -76,6 +76,9 @@ struct Shared {
 struct Seen {
     /// When Redis was asked; `None` before the first answer.
     asked: Option<Instant>,
+    /// A moment at which what was read was the log itself: who was silent then
+    /// was silent, and since then perhaps only a copy was.
+    alive: Option<Instant>,
     incarnation: Option<u128>,
     followers: HashMap<String, Follower>,
 }
@@ -192,8 +195,11 @@ impl Shared {
                 }
             }
             let mut connection = self.link.connected().await;
-            let look = self.followed.look();
-            match self.read(&mut connection, look).await {
+            let (look, alive) = match self.followed.look() {
+                Some((look, taken)) => (Some(look), taken),
+                None => (None, Some(Instant::now())),
+            };
+            match self.read(&mut connection, look, alive).await {
                 Ok(true) => unseen_since = None,
                 Ok(false) => {
                     let look = look.unwrap_or_default();
@@ -218,7 +224,13 @@ impl Shared {
     /// Whether what was read is believed. `look` is the newest of our own
     /// looks that was answered before this: the log itself has it, or a later
     /// one. `None` where this instance looks no more.
-    async fn read(&self, connection: &mut Connection, look: Option<u64>) -> RedisResult<bool> {
+    /// What has it was no copy yet at the moment `alive`, when it was taken.
+    async fn read(
+        &self,
+        connection: &mut Connection,
+        look: Option<u64>,
+        alive: Option<Instant>,
+    ) -> RedisResult<bool> {
         let asked = Instant::now();
         let reading = self.name.roll();
         let reading = reading.query_async::<Roll>(connection);
@@ -232,7 +244,10 @@ impl Shared {
             return Ok(false);
         }
         let before = self.seen.borrow().clone();
-        let seen = before.next(roll, asked, Instant::now());
+        let seen = Seen {
+            alive,
+            ..before.next(roll, asked, Instant::now())
+        };
         let silent: Vec<(String, Ack)> = seen.silent();
         self.seen.send_replace(seen);
         for (instance, ack) in silent {
@@ -259,7 +274,7 @@ impl Shared {
             }
             if applied.incarnation == position.incarnation && applied >= position {
                 acknowledged.by.push(instance.clone());
-            } else if patience == Patience::Everybody || !follower.has_run_out() {
+            } else if patience == Patience::Everybody || !follower.has_run_out(seen.alive) {
                 acknowledged.missing.push(instance.clone());
             }
         }
@@ -287,6 +302,7 @@ impl Seen {
         });
         Self {
             asked: Some(asked),
+            alive: self.alive,
             incarnation: roll.incarnation,
             followers: followers.collect(),
         }
@@ -310,9 +326,11 @@ impl Follower {
 
     /// Its last look was before `since`, and nothing it learned then is relied
     /// on any more.
-    fn has_run_out(&self) -> bool {
+    fn has_run_out(&self, alive: Option<Instant>) -> bool {
         let lease = self.lease();
-        self.since.elapsed() >= lease + margin(lease)
+        alive.is_some_and(|alive| {
+            alive.saturating_duration_since(self.since) >= lease + margin(lease)
+        })
     }
 }
 
@@ -349,5 +367,24 @@ mod tests {
         assert_eq!(seen.asked, Some(at(2)));
         let seen = seen.next(roll(&[("b", 2)]), at(4), at(5));
         assert_eq!(seen.followers.len(), 1);
+    }
+
+    #[test]
+    fn a_list_is_believed_with_our_own_newest_look_in_it() {
+        let roll = roll(&[("a", 7), ("b", 1)]);
+        assert!(roll.has("a", Some(7)) && roll.has("a", Some(6)));
+        assert!(!roll.has("a", Some(8)), "a frozen copy");
+        assert!(!roll.has("c", Some(0)), "of another log");
+        assert!(roll.has("c", None), "we look no more");
+    }
+
+    #[test]
+    fn silence_in_what_may_be_a_copy_is_no_silence() {
+        let since = Instant::now();
+        let follower = Follower { ack: ack(1), since };
+        let at = |seconds| Some(since + Duration::from_secs(seconds));
+        assert!(!follower.has_run_out(None));
+        assert!(!follower.has_run_out(at(1)), "whatever the time is now");
+        assert!(follower.has_run_out(at(3)));
     }
 }

@@ -51,10 +51,11 @@ impl Followed {
         self.known.borrow().position
     }
 
-    /// The newest look that Redis answered; `None` where there will be none.
-    pub(super) fn look(&self) -> Option<u64> {
+    /// The newest look that Redis answered, and when it was taken; `None` where
+    /// there will be none.
+    pub(super) fn look(&self) -> Option<(u64, Option<Instant>)> {
         let known = self.known.borrow();
-        (!known.is_over).then_some(known.look)
+        (!known.is_over).then_some((known.look, known.asked))
     }
 
     /// Waits until it is known whether what was written to a log of this
