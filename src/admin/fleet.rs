@@ -22,8 +22,11 @@ pub(super) struct FleetDocument {
     timestamp: String,
     /// The one that answers.
     instance: String,
-    /// Those heard of in the last 30 seconds.
+    /// Those heard of in the last 8 seconds.
     instances: Vec<InstanceDocument>,
+    /// Those heard of in the last 30 seconds that have fallen silent since and
+    /// did not say that they end.
+    missing: Vec<InstanceDocument>,
 }
 
 /// One instance, as it spoke of itself.
@@ -40,6 +43,9 @@ pub(super) struct InstanceDocument {
     lag_ms: Option<u64>,
     /// Whether that is recent enough for what it promises.
     in_touch: bool,
+    /// What it promises: `eventual`, or `strict` and its lease; null where an
+    /// older version does not say.
+    mode: Option<String>,
     /// Seconds since it was heard of.
     heard_seconds_ago: u64,
 }
@@ -57,6 +63,11 @@ pub(super) struct FleetHealthDocument {
     in_touch: bool,
     /// Those that say they are not.
     out_of_touch: Vec<String>,
+    /// Those that have fallen silent in the last 30 seconds.
+    missing: Vec<String>,
+    /// The modes that instances have, where they are not the same: then
+    /// `strict` promises nothing.
+    mixed_modes: Vec<String>,
 }
 
 /// `GET /fleet`
@@ -68,6 +79,7 @@ pub(super) async fn fleet(
         timestamp: rfc3339::text(control.telemetry.now()),
         instance: fleet.own,
         instances: fleet.instances.into_iter().map(document).collect(),
+        missing: fleet.missing.into_iter().map(document).collect(),
     }))
 }
 
@@ -82,7 +94,7 @@ pub(super) async fn health(
     };
     let status = match &fleet {
         Some(FleetFigures { is_alone: true, .. }) => "alone",
-        Some(fleet) if fleet.instances.iter().all(|instance| instance.is_in_touch) => "ok",
+        Some(fleet) if fleet.is_coherent() => "ok",
         _ => "degraded",
     };
     let code = if status == "degraded" {
@@ -99,6 +111,13 @@ pub(super) async fn health(
         status: status.to_owned(),
         instances: fleet.as_ref().map(|fleet| fleet.instances.len()),
         in_touch: is_in_touch,
+        missing: fleet.as_ref().map_or_else(Vec::new, |fleet| {
+            let missing = fleet.missing.iter();
+            missing.map(|instance| instance.id.clone()).collect()
+        }),
+        mixed_modes: fleet
+            .as_ref()
+            .map_or_else(Vec::new, |fleet| fleet.mixed_modes.clone()),
         out_of_touch: fleet.map_or_else(Vec::new, |fleet| {
             let lost = fleet.instances.into_iter();
             lost.filter(|instance| !instance.is_in_touch)
@@ -118,6 +137,7 @@ fn document(instance: super::operations::InstanceFigures) -> InstanceDocument {
         position: instance.position,
         lag_ms: instance.lag.map(millis),
         in_touch: instance.is_in_touch,
+        mode: Some(instance.mode).filter(|mode| !mode.is_empty()),
         heard_seconds_ago: instance.heard_ago.as_secs(),
     }
 }

@@ -166,6 +166,21 @@ pub struct FleetFigures {
     pub is_alone: bool,
     /// Those that are there, itself among them.
     pub instances: Vec<InstanceFigures>,
+    /// Those that have fallen silent and did not say that they end.
+    pub missing: Vec<InstanceFigures>,
+    /// What the instances promise, where that is not the same.
+    pub mixed_modes: Vec<String>,
+}
+
+impl FleetFigures {
+    /// Whether every instance is there, in touch, and promises the same.
+    #[must_use]
+    pub fn is_coherent(&self) -> bool {
+        let mut instances = self.instances.iter();
+        self.missing.is_empty()
+            && self.mixed_modes.is_empty()
+            && instances.all(|instance| instance.is_in_touch)
+    }
 }
 
 /// One instance, as it speaks of itself.
@@ -185,6 +200,8 @@ pub struct InstanceFigures {
     pub lag: Option<Duration>,
     /// Whether that is recent enough for what it promises.
     pub is_in_touch: bool,
+    /// What it promises; empty where an older version does not say.
+    pub mode: String,
     /// How long ago it was heard of.
     pub heard_ago: Duration,
 }

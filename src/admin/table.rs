@@ -286,7 +286,7 @@ fn fleet_routes() -> Vec<AdminRoute> {
         AdminRoute {
             path: "/fleet",
             verb: Verb::Get,
-            summary: "The instances of this namespace, heard of in the last 30 seconds.",
+            summary: "The instances of this namespace, heard of in the last 8 seconds, and those missing since.",
             parameters: &[],
             answer: Answer::Document(shape::<FleetDocument>()),
             handler: get(fleet::fleet),

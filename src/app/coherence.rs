@@ -6,8 +6,9 @@ use std::sync::Arc;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 
+use super::spool;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{CoherenceConfig, CoherenceMode, Config};
 use crate::fleet::{Fleet, Presence};
 use crate::invalidation::Invalidation;
 use crate::link::EndpointError;
@@ -39,14 +40,25 @@ impl Coherence {
             });
         };
         let counters = telemetry.redis();
-        let shared = Invalidation::shared(redis, &config.coherence, clock.clone(), counters)?;
+        let spool = spool::path(&config.coherence.spool, redis)?;
+        let shared = Invalidation::shared(
+            redis,
+            &config.coherence,
+            spool.as_deref(),
+            clock.clone(),
+            counters,
+        )?;
         let invalidation = Arc::new(shared);
         let body_bytes_max = config.memory.body_bytes_max;
         let store = RedisStore::start(redis, body_bytes_max, Arc::clone(counters))?;
         let started_millis = clock.now().unix_millis();
         let speaker = Arc::clone(&invalidation);
-        let fleet = Fleet::start(redis, Arc::clone(counters), move || {
-            myself(&speaker, started_millis)
+        let mode = mode(&config.coherence);
+        let host = host();
+        let fleet = Fleet::start(redis, Arc::clone(counters), move || Presence {
+            host: host.clone(),
+            mode: mode.clone(),
+            ..of(&speaker, started_millis)
         })?;
         Ok(Self {
             invalidation,
@@ -56,15 +68,33 @@ impl Coherence {
     }
 }
 
-/// What this instance says of itself.
-pub(super) fn myself(invalidation: &Invalidation, started_millis: u64) -> Presence {
+/// What an instance says of itself that has no others.
+pub(super) fn alone(invalidation: &Invalidation, started_millis: u64) -> Presence {
+    Presence {
+        host: host(),
+        ..of(invalidation, started_millis)
+    }
+}
+
+fn host() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    host.unwrap_or_default().trim().to_owned()
+}
+
+/// What instances have to agree in.
+fn mode(config: &CoherenceConfig) -> String {
+    match config.mode {
+        CoherenceMode::Eventual => "eventual".to_owned(),
+        CoherenceMode::Strict => format!("strict {:?}", config.lease),
+    }
+}
+
+fn of(invalidation: &Invalidation, started_millis: u64) -> Presence {
     let lag = invalidation.lag();
     Presence {
         id: invalidation.instance().to_owned(),
-        host: std::fs::read_to_string("/proc/sys/kernel/hostname")
-            .unwrap_or_default()
-            .trim()
-            .to_owned(),
+        host: String::new(),
+        mode: String::new(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_millis,
         position: lag.map(|_| invalidation.position().log.to_string()),
@@ -82,10 +112,10 @@ pub(super) struct Figures {
 }
 
 /// docs/metrics.md lists the same.
-static FAMILIES: [Family; 8] = [
+static FAMILIES: [Family; 10] = [
     gauge(
         "pannier_fleet_instances",
-        "Instances heard of in the last 30 s; absent where Redis cannot be asked.",
+        "Instances heard of in the last 8 s; absent where Redis cannot be asked.",
         &[],
     ),
     gauge(
@@ -114,6 +144,16 @@ static FAMILIES: [Family; 8] = [
         &[],
     ),
     gauge("pannier_invalidation_bans", "Bans held.", &[]),
+    gauge(
+        "pannier_invalidation_spooled",
+        "Of those pending, how many are in the spool as well, so that they survive this process.",
+        &[],
+    ),
+    gauge(
+        "pannier_invalidation_spool_failing",
+        "1 while the spool cannot be written: what is pending is lost with this process.",
+        &[],
+    ),
     counter(
         "pannier_redis_stores_dropped_total",
         "Responses not written to Redis because its queue was full.",
@@ -136,7 +176,7 @@ impl Figures {
     }
 
     /// In the order of [`FAMILIES`]; `None` where there is nothing to say.
-    fn read(&self) -> [Option<f64>; 8] {
+    fn read(&self) -> [Option<f64>; 10] {
         let redis = self.telemetry.redis();
         let instances = match &self.fleet {
             Some(fleet) => fleet.count(),
@@ -151,6 +191,8 @@ impl Figures {
             number(redis.log.gaps.get()),
             number(redis.log.appends_pending.get()),
             number(self.invalidation.bans_held() as u64),
+            number(redis.log.appends_spooled.get()),
+            number(redis.log.spool_failing.get()),
             number(redis.stores_dropped.get()),
         ]
     }

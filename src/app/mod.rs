@@ -18,6 +18,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::{Instant, timeout_at};
 
 use crate::admin::{self, Control, Guard, HealthPage, Operations};
 use crate::clock::Clock;
@@ -38,13 +39,15 @@ mod history;
 mod operations;
 mod reload;
 mod signals;
+mod spool;
 mod sweep;
 mod warm;
 
 use coherence::{Coherence, Figures};
 use operations::Running;
 
-/// What waits for Redis at the end is given so long.
+/// What waits for Redis at the end is given so long; invalidations until the
+/// drain's deadline.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why it did not start. Displays as one sentence for the user.
@@ -177,13 +180,22 @@ async fn serve(
     drain.begin(within);
     let left = drain.finished().await;
     join(threads).await;
+    // Clients were answered for these bans: they have the time that is left.
+    let deadline = drain.begun().await.max(Instant::now() + FLUSH_TIMEOUT);
+    if timeout_at(deadline, shared.invalidation.flushed())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            "not every invalidation reached the log before the end; see `coherence.spool`"
+        );
+    }
     let flushed = async {
         // Nothing is reused here any more: no write has to wait for it.
         shared.invalidation.leave().await;
         if let Some(fleet) = &fleet {
             fleet.leave().await;
         }
-        shared.invalidation.flushed().await;
         warm::keep(&shared).await;
         shared.store.flushed().await;
     };

@@ -11,7 +11,7 @@ use crate::admin::{
     Operations, RedisBounds, RouteFigures, Scope as Asked, Tier,
 };
 use crate::config::HealthConfig;
-use crate::fleet::{Fleet, Presence};
+use crate::fleet::{self, Fleet, Instance, Presence};
 use crate::invalidation::scope::{Ban, Scope};
 use crate::proxy::Shared;
 use crate::semantics::target::RequestTarget;
@@ -61,24 +61,34 @@ impl Operations for Running {
         Box::pin(async move {
             let own = self.shared.invalidation.instance().to_owned();
             let Some(fleet) = &self.fleet else {
-                let presence = coherence::myself(&self.shared.invalidation, self.started_millis);
+                let presence = coherence::alone(&self.shared.invalidation, self.started_millis);
                 return Ok(FleetFigures {
                     own,
                     is_alone: true,
                     instances: vec![figures(presence, Duration::ZERO)],
+                    ..FleetFigures::default()
                 });
             };
             let instances = fleet
                 .instances()
                 .await
                 .map_err(|unknown| OperationError::Unavailable(unknown.to_string()))?;
+            let mixed = fleet::mixed_modes(&instances);
+            let mixed_modes = mixed.into_iter().map(str::to_owned).collect();
+            let (missing, there): (Vec<_>, Vec<_>) =
+                instances.into_iter().partition(Instance::is_missing);
+            let of = |instances: Vec<Instance>| {
+                let figures = instances
+                    .into_iter()
+                    .map(|instance| figures(instance.presence, instance.heard_ago));
+                figures.collect()
+            };
             Ok(FleetFigures {
                 own,
                 is_alone: false,
-                instances: instances
-                    .into_iter()
-                    .map(|instance| figures(instance.presence, instance.heard_ago))
-                    .collect(),
+                instances: of(there),
+                missing: of(missing),
+                mixed_modes,
             })
         })
     }
@@ -155,6 +165,7 @@ fn figures(presence: Presence, heard_ago: Duration) -> InstanceFigures {
         position: presence.position,
         lag: presence.lag_millis.map(Duration::from_millis),
         is_in_touch: presence.is_in_touch,
+        mode: presence.mode,
         heard_ago,
     }
 }

@@ -10,8 +10,8 @@ use super::kinds::{Choice, Durations, List, OneOrMore, Parsed, Sizes, Whole, Wro
 use super::reader::Table;
 use super::{
     AdminConfig, CoalescingConfig, CoherenceConfig, CoherenceMode, Config, DefaultInvalidation,
-    EvictionPolicy, InvalidationConfig, Limits, MemoryConfig, OriginConfig, UnderscoreFields,
-    Upstream, address, checks, redis, routes, watch,
+    EvictionPolicy, InvalidationConfig, Limits, MemoryConfig, OriginConfig, SpoolPlace,
+    UnderscoreFields, Upstream, address, checks, redis, routes, watch,
 };
 
 pub(super) const KIB: u64 = 1 << 10;
@@ -351,9 +351,32 @@ fn coherence(mut table: Table<'_>) -> CoherenceConfig {
             Whole { min: 2, max: 1_000_000 },
             "Invalidations held; past it the oldest become one on all that is below the path they share, or else one on everything stored before them.",
         )),
+        spool: table.option(
+            "spool",
+            SpoolPlace::StateDirectory,
+            spool(),
+            "The file in which invalidations that wait for Redis survive the end of the process; `\"\"`: in $STATE_DIRECTORY, $XDG_STATE_HOME/pannier or ~/.local/state/pannier; `\"off\"`: none, they are lost with it.",
+        ),
     };
     table.finish();
     config
+}
+
+fn spool() -> Parsed<SpoolPlace> {
+    Parsed {
+        expects: "the path of a file, or `\"off\"`",
+        parse: |text| match text {
+            "" => Ok(SpoolPlace::StateDirectory),
+            "off" => Ok(SpoolPlace::Off),
+            text if text.contains('\0') => Err(Wrong::new("this is no path")),
+            path => Ok(SpoolPlace::At(path.into())),
+        },
+        write: |place| match place {
+            SpoolPlace::StateDirectory => String::new(),
+            SpoolPlace::Off => "off".to_owned(),
+            SpoolPlace::At(path) => path.display().to_string(),
+        },
+    }
 }
 
 fn invalidation(mut table: Table<'_>) -> InvalidationConfig {

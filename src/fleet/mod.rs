@@ -1,16 +1,20 @@
-//! Who else there is: every instance of a namespace says so every ten seconds.
+//! Who else there is: every instance of a namespace says so every three
+//! seconds, and at once when it comes into touch with the log or loses it.
 //!
-//! Promises: an instance that has not said so for thirty seconds, by the clock
-//! of Redis, is not listed; what is answered was read from Redis then, or it
-//! is an error. Decides nothing: whom a write waits for is the invalidation
+//! Promises: an instance that ended without saying so is missing within ten
+//! seconds, and forgotten thirty seconds after it was heard of, by the clock
+//! of Redis; what is answered was read from Redis then, or it is an error.
+//! Instances that do not agree in what they promise are told of in the log.
+//! Decides nothing: whom a write waits for is the invalidation
 //! log's business. Knows nothing of what an instance says of itself but that
 //! it is a [`Presence`].
 //!
 //! `{ns}:fleet` (braces included) is a hash of instances; who writes needs
-//! EVAL, TIME, HSET, HDEL and HGETALL.
+//! EVAL, TIME, HSET, HDEL, HGETALL and DEL. A key that holds another type is
+//! deleted, and that is said.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::{Cmd, RedisResult};
@@ -21,8 +25,13 @@ use crate::link::{Connection, Endpoint, EndpointError, Link, Role, Task};
 use crate::telemetry::counters::RedisCounters;
 
 /// Between two heartbeats.
-pub const BEAT: Duration = Duration::from_secs(10);
-/// Whoever has not been heard of for so long is not there.
+pub const BEAT: Duration = Duration::from_secs(3);
+/// Between two looks at whether there is something new to say.
+const NEWS_EVERY: Duration = Duration::from_millis(200);
+/// An instance that has not been heard of for so long is missing: two
+/// heartbeats and what they may take.
+pub const MISSED_AFTER: Duration = Duration::from_secs(8);
+/// Whoever has not been heard of for so long is forgotten.
 pub const EXPIRY: Duration = Duration::from_secs(30);
 /// One exchange with Redis.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -32,7 +41,13 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// seconds, and of each who is there when he was heard of and what he said.
 const SCRIPT: &str = r"
 local now = tonumber(redis.call('TIME')[1])
-redis.call('HDEL', KEYS[1], ARGV[1])
+local left = redis.pcall('HDEL', KEYS[1], ARGV[1])
+local foreign = 0
+if type(left) == 'table' and left.err then
+  if not string.find(left.err, 'WRONGTYPE') then return left end
+  redis.call('DEL', KEYS[1])
+  foreign = 1
+end
 if ARGV[2] ~= '' then redis.call('HSET', KEYS[1], ARGV[1], now .. ' ' .. ARGV[2]) end
 local all = redis.call('HGETALL', KEYS[1])
 local here = {}
@@ -44,7 +59,7 @@ for n = 1, #all, 2 do
     redis.call('HDEL', KEYS[1], all[n])
   end
 end
-return {now, here}
+return {now, here, foreign}
 ";
 
 /// What an instance says of itself.
@@ -64,15 +79,39 @@ pub struct Presence {
     pub lag_millis: Option<u64>,
     /// Whether that is recent enough for what it promises.
     pub is_in_touch: bool,
+    /// What it promises: `coherence.mode`, and `lease` where that matters.
+    /// Empty where an older version does not say.
+    #[serde(default)]
+    pub mode: String,
 }
 
-/// An instance that is there.
+/// An instance that is there, or was a moment ago.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
     /// What it said.
     pub presence: Presence,
     /// How long ago, to the second.
     pub heard_ago: Duration,
+}
+
+impl Instance {
+    /// Whether it has fallen silent.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        self.heard_ago >= MISSED_AFTER
+    }
+}
+
+/// What the instances promise, each once, where they do not promise the same:
+/// then none of it holds.
+#[must_use]
+pub fn mixed_modes(instances: &[Instance]) -> Vec<&str> {
+    let there = instances.iter().filter(|instance| !instance.is_missing());
+    let said = there.map(|instance| instance.presence.mode.as_str());
+    let mut modes: Vec<&str> = said.filter(|mode| !mode.is_empty()).collect();
+    modes.sort_unstable();
+    modes.dedup();
+    if modes.len() > 1 { modes } else { Vec::new() }
 }
 
 /// Redis does not say who is there.
@@ -90,6 +129,10 @@ struct Shared {
     link: Link,
     key: String,
     myself: Box<dyn Fn() -> Presence + Send + Sync>,
+    /// Whether it was said last that this instance is in touch.
+    is_in_touch: AtomicBool,
+    /// Whether it was told that the modes are mixed.
+    is_mixture_told: AtomicBool,
     start: Instant,
     /// How many there were when Redis was asked last…
     count: AtomicU64,
@@ -113,6 +156,8 @@ impl Fleet {
             link: Link::start(Endpoint::of(config)?, Role::Fleet, counters),
             key: format!("{{{}}}:fleet", config.namespace),
             myself: Box::new(myself),
+            is_in_touch: AtomicBool::new(false),
+            is_mixture_told: AtomicBool::new(false),
             start: Instant::now(),
             count: AtomicU64::new(0),
             counted: AtomicU64::new(0),
@@ -173,12 +218,27 @@ impl Shared {
         loop {
             let mut connection = self.link.connected().await;
             match self.speak(&mut connection).await {
-                Ok(_) => tokio::time::sleep(BEAT).await,
+                Ok(_) => {
+                    // Not everything is worth saying before it is time.
+                    let _due = tokio::time::timeout(BEAT, self.news()).await;
+                }
                 Err(error) => {
                     tracing::debug!(%error, "a heartbeat did not reach Redis");
                     self.link.report(&connection, &error);
                     tokio::time::sleep(TIMEOUT).await;
                 }
+            }
+        }
+    }
+
+    /// Waits until this instance is in touch and has not said so, or is not
+    /// any more.
+    async fn news(&self) {
+        let mut looks = tokio::time::interval(NEWS_EVERY);
+        loop {
+            looks.tick().await;
+            if (self.myself)().is_in_touch != self.is_in_touch.load(Ordering::Acquire) {
+                return;
             }
         }
     }
@@ -190,10 +250,26 @@ impl Shared {
         let instances = self
             .exchange(self.command(&myself.id, &text), connection)
             .await?;
-        self.count.store(instances.len() as u64, Ordering::Release);
+        self.is_in_touch
+            .store(myself.is_in_touch, Ordering::Release);
+        let there = instances.iter().filter(|instance| !instance.is_missing());
+        self.count.store(there.count() as u64, Ordering::Release);
+        self.tell_mixture(&instances);
         let now = self.start.elapsed().as_millis() as u64;
         self.counted.store(now + 1, Ordering::Release);
         Ok(instances)
+    }
+
+    fn tell_mixture(&self, instances: &[Instance]) {
+        let modes = mixed_modes(instances);
+        let is_mixed = !modes.is_empty();
+        let was_told = self.is_mixture_told.swap(is_mixed, Ordering::AcqRel);
+        if is_mixed && !was_told {
+            tracing::warn!(
+                modes = modes.join(", "),
+                "instances of one fleet differ in `coherence.mode` or `lease`: strict mode promises nothing until they agree"
+            );
+        }
     }
 
     fn command(&self, id: &str, text: &str) -> Cmd {
@@ -212,10 +288,13 @@ impl Shared {
         command: Cmd,
         connection: &mut Connection,
     ) -> RedisResult<Vec<Instance>> {
-        let asked = command.query_async::<(u64, Vec<String>)>(connection);
-        let (now, here) = tokio::time::timeout(TIMEOUT, asked)
+        let asked = command.query_async::<(u64, Vec<String>, u64)>(connection);
+        let (now, here, foreign) = tokio::time::timeout(TIMEOUT, asked)
             .await
             .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))?;
+        if foreign > 0 {
+            tracing::error!("the key of the fleet held another type: it was deleted");
+        }
         let mut instances: Vec<Instance> = here.iter().filter_map(|text| read(text, now)).collect();
         instances.sort_by(|one, other| one.presence.id.cmp(&other.presence.id));
         Ok(instances)
@@ -245,6 +324,7 @@ mod tests {
             position: None,
             lag_millis: Some(3),
             is_in_touch: true,
+            mode: "eventual".to_owned(),
         }
     }
 
@@ -281,6 +361,26 @@ mod tests {
         }
         assert_eq!(names(&fleet).await, ["left"]);
         assert_eq!(redis.cli(&["HLEN", "{shop}:fleet"]), "1");
+    }
+
+    #[test]
+    fn only_those_who_are_there_and_say_what_they_promise_can_differ() {
+        let instance = |mode: &str, seconds| Instance {
+            presence: Presence {
+                mode: mode.to_owned(),
+                ..presence("a")
+            },
+            heard_ago: Duration::from_secs(seconds),
+        };
+        let fleet = [
+            instance("strict 2s", 0),
+            instance("strict 2s", 7),
+            instance("", 1),
+            instance("eventual", 8),
+        ];
+        assert!(mixed_modes(&fleet).is_empty());
+        let fleet = [instance("strict 2s", 0), instance("strict 3s", 1)];
+        assert_eq!(mixed_modes(&fleet), ["strict 2s", "strict 3s"]);
     }
 
     #[tokio::test]

@@ -7,6 +7,8 @@
 //! Promises: whoever is not waited for any more has either applied the entry
 //! or looked at the log so long ago, on this machine's monotonic clock, that
 //! its lease has run out. The clocks of others and of Redis are not asked.
+//! A list is believed only where it has this instance's own newest look in it:
+//! a node that was demoted and has lost its primary shows a frozen copy.
 //! Those who have not looked for [`STRUCK_OFF_AFTER`] are struck off.
 
 use std::collections::HashMap;
@@ -17,6 +19,7 @@ use std::time::{Duration, Instant};
 use redis::RedisResult;
 use tokio::sync::{Notify, watch};
 
+use super::followed::Followed;
 use super::wire::{Ack, LogName, Roll};
 use crate::link::{Connection, Endpoint, Link, Role, Task};
 use crate::semantics::stored::LogPosition;
@@ -28,6 +31,9 @@ const PAUSE: Duration = Duration::from_micros(500);
 const IDLE_PAUSE: Duration = Duration::from_secs(5);
 /// One read.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
+/// A connection whose list has none of our looks while the follower took so
+/// many more is replaced: it does not lead to the log that is followed.
+const UNSEEN_LOOKS_MAX: u64 = 2;
 /// Whoever has not looked at the log for so long, or for its lease where that
 /// is longer, is no follower any more; it is one again with its next look.
 pub const STRUCK_OFF_AFTER: Duration = Duration::from_secs(30);
@@ -59,6 +65,7 @@ pub(super) struct Acks {
 struct Shared {
     link: Link,
     name: LogName,
+    followed: Arc<Followed>,
     seen: watch::Sender<Seen>,
     waiting: AtomicUsize,
     wanted: Notify,
@@ -69,6 +76,9 @@ struct Shared {
 struct Seen {
     /// When Redis was asked; `None` before the first answer.
     asked: Option<Instant>,
+    /// A moment at which what was read was the log itself: who was silent then
+    /// was silent, and since then perhaps only a copy was.
+    alive: Option<Instant>,
     incarnation: Option<u128>,
     followers: HashMap<String, Follower>,
 }
@@ -97,10 +107,16 @@ pub(super) fn margin(lease: Duration) -> Duration {
 
 impl Acks {
     /// Starts to connect, on the runtime this is called from.
-    pub(super) fn start(endpoint: Endpoint, name: LogName, counters: Arc<RedisCounters>) -> Self {
+    pub(super) fn start(
+        endpoint: Endpoint,
+        name: LogName,
+        followed: Arc<Followed>,
+        counters: Arc<RedisCounters>,
+    ) -> Self {
         let shared = Arc::new(Shared {
             link: Link::start(endpoint, Role::Acks, counters),
             name,
+            followed,
             seen: watch::Sender::default(),
             waiting: AtomicUsize::new(0),
             wanted: Notify::new(),
@@ -169,6 +185,8 @@ impl Shared {
     }
 
     async fn run(self: Arc<Self>) {
+        // The follower's newest look when a list without it was first read.
+        let mut unseen_since: Option<u64> = None;
         loop {
             if self.waiting.load(Ordering::Acquire) == 0 {
                 tokio::select! {
@@ -177,16 +195,42 @@ impl Shared {
                 }
             }
             let mut connection = self.link.connected().await;
-            if let Err(error) = self.read(&mut connection).await {
-                tracing::debug!(%error, "who follows the log cannot be read");
-                self.link.report(&connection, &error);
-                tokio::time::sleep(READ_TIMEOUT / 10).await;
+            let (look, alive) = match self.followed.look() {
+                Some((look, taken)) => (Some(look), taken),
+                None => (None, Some(Instant::now())),
+            };
+            match self.read(&mut connection, look, alive).await {
+                Ok(true) => unseen_since = None,
+                Ok(false) => {
+                    let look = look.unwrap_or_default();
+                    let since = *unseen_since.get_or_insert(look);
+                    if look >= since + UNSEEN_LOOKS_MAX {
+                        tracing::warn!("who follows the log was read from a copy that is not it");
+                        self.link.condemn(&connection);
+                        unseen_since = None;
+                    }
+                    tokio::time::sleep(READ_TIMEOUT / 100).await;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "who follows the log cannot be read");
+                    self.link.report(&connection, &error);
+                    tokio::time::sleep(READ_TIMEOUT / 10).await;
+                }
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    async fn read(&self, connection: &mut Connection) -> RedisResult<()> {
+    /// Whether what was read is believed. `look` is the newest of our own
+    /// looks that was answered before this: the log itself has it, or a later
+    /// one. `None` where this instance looks no more.
+    /// What has it was no copy yet at the moment `alive`, when it was taken.
+    async fn read(
+        &self,
+        connection: &mut Connection,
+        look: Option<u64>,
+        alive: Option<Instant>,
+    ) -> RedisResult<bool> {
         let asked = Instant::now();
         let reading = self.name.roll();
         let reading = reading.query_async::<Roll>(connection);
@@ -196,8 +240,14 @@ impl Shared {
                 let late = std::io::Error::from(std::io::ErrorKind::TimedOut);
                 Err(late.into())
             })?;
+        if !roll.has(self.name.instance(), look) {
+            return Ok(false);
+        }
         let before = self.seen.borrow().clone();
-        let seen = before.next(roll, asked, Instant::now());
+        let seen = Seen {
+            alive,
+            ..before.next(roll, asked, Instant::now())
+        };
         let silent: Vec<(String, Ack)> = seen.silent();
         self.seen.send_replace(seen);
         for (instance, ack) in silent {
@@ -209,7 +259,7 @@ impl Shared {
                 .await;
             strike?;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn judge(&self, seen: &Seen, position: LogPosition, patience: Patience) -> Acknowledged {
@@ -224,7 +274,7 @@ impl Shared {
             }
             if applied.incarnation == position.incarnation && applied >= position {
                 acknowledged.by.push(instance.clone());
-            } else if patience == Patience::Everybody || !follower.has_run_out() {
+            } else if patience == Patience::Everybody || !follower.has_run_out(seen.alive) {
                 acknowledged.missing.push(instance.clone());
             }
         }
@@ -252,6 +302,7 @@ impl Seen {
         });
         Self {
             asked: Some(asked),
+            alive: self.alive,
             incarnation: roll.incarnation,
             followers: followers.collect(),
         }
@@ -275,9 +326,11 @@ impl Follower {
 
     /// Its last look was before `since`, and nothing it learned then is relied
     /// on any more.
-    fn has_run_out(&self) -> bool {
+    fn has_run_out(&self, alive: Option<Instant>) -> bool {
         let lease = self.lease();
-        self.since.elapsed() >= lease + margin(lease)
+        alive.is_some_and(|alive| {
+            alive.saturating_duration_since(self.since) >= lease + margin(lease)
+        })
     }
 }
 
@@ -314,5 +367,24 @@ mod tests {
         assert_eq!(seen.asked, Some(at(2)));
         let seen = seen.next(roll(&[("b", 2)]), at(4), at(5));
         assert_eq!(seen.followers.len(), 1);
+    }
+
+    #[test]
+    fn a_list_is_believed_with_our_own_newest_look_in_it() {
+        let roll = roll(&[("a", 7), ("b", 1)]);
+        assert!(roll.has("a", Some(7)) && roll.has("a", Some(6)));
+        assert!(!roll.has("a", Some(8)), "a frozen copy");
+        assert!(!roll.has("c", Some(0)), "of another log");
+        assert!(roll.has("c", None), "we look no more");
+    }
+
+    #[test]
+    fn silence_in_what_may_be_a_copy_is_no_silence() {
+        let since = Instant::now();
+        let follower = Follower { ack: ack(1), since };
+        let at = |seconds| Some(since + Duration::from_secs(seconds));
+        assert!(!follower.has_run_out(None));
+        assert!(!follower.has_run_out(at(1)), "whatever the time is now");
+        assert!(follower.has_run_out(at(3)));
     }
 }

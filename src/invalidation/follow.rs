@@ -8,10 +8,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
 use redis::{RedisError, RedisResult};
 use tokio::task::JoinHandle;
 
+use super::followed::Followed;
 use super::replay::Replay;
 use super::wire::{Ack, Chained, LogEntry, LogName, LogState, id, position};
 use crate::link::backoff::Backoff;
@@ -73,12 +75,15 @@ pub enum Event {
 /// follow the log that what came before it is in force here. What takes a while
 /// after a [`Event::Gap`] goes on elsewhere, and is waited for as well. `lease` is how
 /// long this instance relies on what it was told last; zero where it promises
-/// nothing.
-pub fn follow(
+/// nothing. `followed` is told where this follower is. `everything` is an entry
+/// that bans everything: the first in a log that knows less than was told here.
+pub(super) fn follow(
     endpoint: Endpoint,
     name: LogName,
     lease: Duration,
     counters: Arc<RedisCounters>,
+    followed: Arc<Followed>,
+    everything: Bytes,
     sink: impl FnMut(Event) -> Option<JoinHandle<()>> + Send + 'static,
 ) -> Task {
     let is_leased = lease > Duration::ZERO;
@@ -93,6 +98,9 @@ pub fn follow(
         lease_millis: lease.as_millis() as u64,
         looks: 0,
         counters,
+        followed,
+        everything,
+        word: None,
         position: None,
         cursor: LogPosition::default(),
         is_out_of_touch_told: false,
@@ -109,6 +117,10 @@ struct Follower<Sink> {
     lease_millis: u64,
     looks: u64,
     counters: Arc<RedisCounters>,
+    followed: Arc<Followed>,
+    everything: Bytes,
+    /// When the last word from the log was asked for.
+    word: Option<Instant>,
     /// Everything up to here was told; `None` before anything was.
     position: Option<LogPosition>,
     /// Everything up to here was read. Ahead of `position` where the stream
@@ -148,9 +160,19 @@ impl<Sink: FnMut(Event) -> Option<JoinHandle<()>>> Follower<Sink> {
     /// Reads until something fails.
     async fn read_on(&mut self, mut connection: Connection, backoff: &mut Backoff) -> RedisError {
         loop {
-            let round = match self.position {
-                Some(position) => self.read(&mut connection, position).await,
-                None => Ok(Continuity::Broken),
+            let followed = Arc::clone(&self.followed);
+            let round = async {
+                match self.position {
+                    Some(position) => self.read(&mut connection, position).await,
+                    None => Ok(Continuity::Broken),
+                }
+            };
+            let round = tokio::select! {
+                round = round => round,
+                () = followed.doubted() => {
+                    let doubted = std::io::Error::other("another log is written to");
+                    return doubted.into();
+                }
             };
             let outcome = match round {
                 Ok(Continuity::Whole) => Ok(()),
@@ -170,6 +192,9 @@ impl<Sink: FnMut(Event) -> Option<JoinHandle<()>>> Follower<Sink> {
         connection: &mut Connection,
         told: LogPosition,
     ) -> RedisResult<Continuity> {
+        if self.has_lapsed() {
+            return Ok(Continuity::Broken);
+        }
         let ack = self.ack(told);
         let sent = Instant::now();
         let (state, read): (LogState, Option<StreamReadReply>) = redis::pipe()
@@ -216,6 +241,7 @@ impl<Sink: FnMut(Event) -> Option<JoinHandle<()>>> Follower<Sink> {
                 entries,
             });
         }
+        self.followed.heard(reached, ack.look, sent);
         if is_all {
             self.in_sync(sent, told.incarnation);
         }
@@ -225,15 +251,40 @@ impl<Sink: FnMut(Event) -> Option<JoinHandle<()>>> Follower<Sink> {
     /// Reads the whole log. Where it is begun anew meanwhile, the next read
     /// finds out.
     async fn replay(&mut self, connection: &mut Connection) -> RedisResult<()> {
+        if !self.replay_once(connection, false).await? {
+            tracing::error!("the invalidation log is an older one: it is begun anew");
+            self.replay_once(connection, true).await?;
+        }
+        Ok(())
+    }
+
+    /// `false`, and nothing was told, where the log that this instance follows
+    /// is not what it was: entries that were told are not in it. Redis was
+    /// rolled back, and what else was lost nobody knows.
+    async fn replay_once(
+        &mut self,
+        connection: &mut Connection,
+        is_to_begin: bool,
+    ) -> RedisResult<bool> {
         let since = self.replayed.map(|at| at.elapsed());
         if let Some(since) = since {
             tokio::time::sleep(REPLAY_PAUSE_MIN.saturating_sub(since)).await;
         }
         self.replayed = Some(Instant::now());
+        let has_lapsed = self.has_lapsed();
         let ack = self.ack(self.position.unwrap_or_default());
         let sent = Instant::now();
-        let state: LogState = self.name.state(&ack).query_async(connection).await?;
+        let asking = if is_to_begin {
+            self.name.begin_anew(&ack)
+        } else {
+            self.name.state(&ack)
+        };
+        let state: LogState = asking.query_async(connection).await?;
+        let state = self.enter(state, &ack, has_lapsed, connection).await?;
         let incarnation = state.last.incarnation;
+        // Only in the same log does the last position mean something.
+        let told = self.position.filter(|told| told.incarnation == incarnation);
+        let mut is_told_found = false;
         let mut replay = Replay::new(self.name.entries_max());
         self.cursor = LogPosition {
             incarnation,
@@ -249,6 +300,8 @@ impl<Sink: FnMut(Event) -> Option<JoinHandle<()>>> Follower<Sink> {
                 .query_async(connection)
                 .await?;
             for chained in self.ours(&page.ids, incarnation) {
+                is_told_found |=
+                    told.is_some_and(|told| told == chained.position || told == chained.previous);
                 replay.push(chained);
             }
             self.advance_cursor(&page.ids, incarnation);
@@ -256,7 +309,16 @@ impl<Sink: FnMut(Event) -> Option<JoinHandle<()>>> Follower<Sink> {
                 break;
             }
         }
-        let (horizon, position, entries) = replay.finish(state.last);
+        let (mut horizon, position, mut entries) = replay.finish(state.last);
+        if has_lapsed {
+            // What was stored before the return may be older than a write that
+            // was answered elsewhere; what it was about is not known.
+            horizon = position;
+            entries.clear();
+        }
+        if told.is_some_and(|told| told > horizon) && !is_told_found {
+            return Ok(false);
+        }
         self.tell_replay(since, entries.len());
         self.counters.log.gaps.increment();
         self.counters.log.entries_read.add(entries.len() as u64);
@@ -272,8 +334,48 @@ impl<Sink: FnMut(Event) -> Option<JoinHandle<()>>> Follower<Sink> {
             putting_in_force.await.map_err(std::io::Error::other)?;
         }
         self.position = Some(position);
+        self.followed.heard(position, ack.look, sent);
         self.in_sync(sent, incarnation);
-        Ok(())
+        Ok(true)
+    }
+
+    /// Enters a log, perhaps coming from another: unless whoever began this
+    /// one knew all that was told here, everything in it is banned first. It
+    /// may be one that this instance has left, and what was stored under it
+    /// may be older than bans that only the other one had.
+    async fn enter(
+        &mut self,
+        state: LogState,
+        ack: &Ack,
+        has_lapsed: bool,
+        connection: &mut Connection,
+    ) -> RedisResult<LogState> {
+        if state.foreign_keys > 0 {
+            tracing::error!("a key of the invalidation log held another type: it was deleted");
+        }
+        let from = ack.applied;
+        let is_first = from.incarnation == 0;
+        let is_same = from.incarnation == state.last.incarnation;
+        if has_lapsed && (is_same || state.follows_on(from)) {
+            return self.name.mark(ack).query_async(connection).await;
+        }
+        if is_first || is_same || state.follows_on(from) {
+            return Ok(state);
+        }
+        tracing::warn!(
+            "this invalidation log was not begun after the one followed until now: \
+             everything stored under it is banned"
+        );
+        let fence = self.name.fence(ack, &self.everything);
+        fence.query_async(connection).await
+    }
+
+    /// Whether what this instance relies on has run out since the last word:
+    /// a write may have been answered without it, and its bans may be in the
+    /// log of another Redis that had the place of this one meanwhile.
+    fn has_lapsed(&self) -> bool {
+        let lease = Duration::from_millis(self.lease_millis);
+        lease > Duration::ZERO && self.word.is_some_and(|word| word.elapsed() >= lease)
     }
 
     fn tell_replay(&mut self, since_last: Option<Duration>, entries: usize) {
@@ -318,6 +420,7 @@ impl<Sink: FnMut(Event) -> Option<JoinHandle<()>>> Follower<Sink> {
     }
 
     fn in_sync(&mut self, at: Instant, incarnation: u128) {
+        self.word = Some(at);
         self.is_out_of_touch_told = false;
         self.counters.log.in_touch.set(1);
         (self.sink)(Event::InSync { at, incarnation });

@@ -25,13 +25,19 @@ fn read(redis: &TestRedis) -> Reader {
 }
 
 fn read_by(config: &RedisConfig) -> Reader {
+    read_leased(config, Duration::ZERO)
+}
+
+fn read_leased(config: &RedisConfig, lease: Duration) -> Reader {
     let (sink, events) = mpsc::unbounded_channel();
     let counters = Arc::<RedisCounters>::default();
     let task = follow(
         Endpoint::of(config).unwrap(),
         name(ENTRIES_MAX),
-        Duration::ZERO,
+        lease,
         Arc::clone(&counters),
+        Arc::default(),
+        Bytes::from_static(b"everything"),
         move |event| {
             drop(sink.send(event));
             None
@@ -54,6 +60,8 @@ fn writer_by(config: &RedisConfig, entries_max: usize) -> Log {
         name(entries_max),
         Wait::EveryTime(Duration::from_secs(20)),
         Arc::default(),
+        None,
+        None,
         Bytes::new,
     )
 }
@@ -192,6 +200,51 @@ async fn a_redis_that_hangs_is_out_of_touch_and_nothing_is_missed_after() {
     append(&log, "a").await;
     assert_eq!(reader.applied().await.1, ["a"]);
     assert_eq!(reader.counters.log.gaps.get(), 1);
+}
+
+#[tokio::test]
+async fn without_word_for_a_lease_nothing_from_before_is_relied_on() {
+    let redis = TestRedis::on_tcp();
+    let log = writer(&redis, ENTRIES_MAX);
+    let mut reader = read_leased(&redis.config(), Duration::from_millis(200));
+    reader.gap().await;
+    let before = append(&log, "a").await;
+    reader.applied().await;
+    redis.stop();
+    assert_eq!(reader.next().await, Event::OutOfTouch);
+    redis.cont();
+    let (horizon, position, told) = reader.gap().await;
+    assert_eq!(
+        (horizon, horizon.incarnation),
+        (position, before.incarnation)
+    );
+    assert!(horizon > before && told.is_empty());
+}
+
+#[tokio::test]
+async fn a_log_that_was_rolled_back_is_begun_anew() {
+    let redis = TestRedis::on_tcp();
+    let log = writer(&redis, ENTRIES_MAX);
+    let mut reader = read(&redis);
+    reader.gap().await;
+    let kept = append(&log, "kept").await;
+    reader.applied().await;
+    let lost = append(&log, "lost").await;
+    reader.applied().await;
+    // As if it had been restored from before the last entry, and gone on.
+    let script = "redis.call('XDEL', KEYS[1], ARGV[2]) \
+        local id = redis.call('XADD', KEYS[1], '*', \
+          'i', redis.call('HGET', KEYS[2], 'incarnation'), \
+          'p', ARGV[1], 'o', 'left', 'n', 1, 'b', 'other') \
+        redis.call('HSET', KEYS[2], 'last', id)";
+    let before = kept.incarnation;
+    let (kept, lost) = (id(&kept), id(&lost));
+    let keys = ["{shop}:log", "{shop}:log:meta", &kept, &lost];
+    redis.cli(&[&["EVAL", script, "2"], &keys[..]].concat());
+    let (_, position, told) = reader.gap().await;
+    assert_ne!(position.incarnation, before);
+    assert!(told.is_empty(), "{told:?}");
+    assert_eq!(reader.counters.log.gaps.get(), 2);
 }
 
 #[tokio::test]

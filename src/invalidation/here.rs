@@ -92,7 +92,7 @@ impl Here {
         let read = entries.iter().map(|entry| Read {
             position: entry.position,
             own: (*entry.instance == *self.instance).then_some(entry.nonce),
-            bans: read(entry),
+            bans: read(&entry.payload),
         });
         read.collect()
     }
@@ -100,8 +100,8 @@ impl Here {
 
 /// What an entry says. One that cannot be read, from a newer version perhaps,
 /// may have meant anything: it counts for everything.
-fn read(entry: &LogEntry) -> Vec<Ban> {
-    let text = String::from_utf8_lossy(&entry.payload);
+pub(super) fn read(payload: &[u8]) -> Vec<Ban> {
+    let text = String::from_utf8_lossy(payload);
     scope::read(&text).unwrap_or_else(|error| {
         tracing::warn!(%error, "an invalidation that cannot be read counts for everything");
         vec![Ban::hard(Scope::All)]

@@ -4,35 +4,38 @@
 //! over, however long Redis is away; whoever waits for it waits no longer than
 //! [`Wait`] says. An append whose answer was lost is made again, so an
 //! entry may be in the log twice: a ban that is applied twice bans no less.
+//! Where there is a [`Spool`], nobody is told [`Appended::Pending`] before the
+//! entry is in it, and what waits longer than a moment is in it in any case.
+//! A connection whose appends keep failing is replaced, whatever the error says.
 //! Knows nothing of what an entry says.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use redis::{RedisError, RedisResult};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
+use super::followed::Followed;
+use super::queue::{Pending, QUEUED, Queue, SPOOLED};
+use super::spool::{Orphan, Spool};
 use super::wire::{LogName, LogState};
 use crate::link::backoff::Backoff;
 use crate::link::{Connection, Endpoint, Link, Role, Task};
 use crate::semantics::stored::LogPosition;
 use crate::telemetry::counters::RedisCounters;
 
-/// Ban batches that may wait. One more, and all that wait become one that
-/// matches everything: nothing is lost but precision.
-pub const PENDING_MAX: usize = 1024;
-/// A larger payload becomes one that matches everything.
-pub const PAYLOAD_BYTES_MAX: usize = 16 << 10;
-/// Batches in one round trip.
-const BATCH_MAX: usize = 64;
 /// One attempt to append, after which it is made again.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What waits for so long is put into the spool, whoever waits for it.
+const SPOOLED_AFTER: Duration = Duration::from_secs(1);
+/// Attempts in a row that fail over one connection before it is replaced: it
+/// may lead to a node that will never take an append again.
+const FAILURES_MAX: u32 = 3;
 
 /// How long whoever appends waits for it.
 #[derive(Clone, Copy, Debug)]
@@ -65,56 +68,29 @@ pub struct Log {
 struct Worker {
     link: Link,
     name: LogName,
+    /// `None` where nobody follows the log.
+    followed: Option<Arc<Followed>>,
     queue: Arc<Queue>,
-}
-
-struct Queue {
-    state: Mutex<State>,
-    /// Makes the payload that matches everything.
-    everything: Box<dyn Fn() -> Bytes + Send + Sync>,
-    counters: Arc<RedisCounters>,
-    /// A wait has run out, and nothing was appended since.
-    is_late: AtomicBool,
-    filled: Notify,
-    emptied: Notify,
-}
-
-#[derive(Default)]
-struct State {
-    waiting: VecDeque<Pending>,
-    /// Taken by the worker; put back where its attempt fails.
-    in_flight: usize,
-}
-
-struct Pending {
-    nonce: u64,
-    payload: Bytes,
-    /// Who waits for it: more than one after folding.
-    waiters: Vec<oneshot::Sender<LogPosition>>,
 }
 
 impl Log {
     /// Starts to connect, on the runtime this is called from; appends may come
     /// from any. `everything` makes the payload that stands for any number of
     /// others: a ban that matches everything.
-    pub fn start(
+    pub(super) fn start(
         endpoint: Endpoint,
         name: LogName,
         wait: Wait,
         counters: Arc<RedisCounters>,
+        spool: Option<Spool>,
+        followed: Option<Arc<Followed>>,
         everything: impl Fn() -> Bytes + Send + Sync + 'static,
     ) -> Self {
-        let queue = Arc::new(Queue {
-            state: Mutex::default(),
-            everything: Box::new(everything),
-            counters: Arc::clone(&counters),
-            is_late: AtomicBool::new(false),
-            filled: Notify::new(),
-            emptied: Notify::new(),
-        });
+        let queue = Queue::new(Arc::clone(&counters), spool, Box::new(everything));
         let worker = Worker {
             link: Link::start(endpoint, Role::Append, counters),
             name,
+            followed,
             queue: Arc::clone(&queue),
         };
         Self {
@@ -131,9 +107,9 @@ impl Log {
         &self,
         nonce: u64,
         payload: Bytes,
-    ) -> impl Future<Output = Appended> + Send + 'static {
+    ) -> impl Future<Output = Appended> + Send + use<> {
         let (waiter, appended) = oneshot::channel();
-        self.queue.push(nonce, payload, waiter);
+        let entry = self.queue.push(nonce, payload, Some(waiter), QUEUED);
         let queue = Arc::clone(&self.queue);
         let wait = match self.wait {
             Wait::EveryTime(wait) => wait,
@@ -145,15 +121,43 @@ impl Log {
                 Ok(Ok(position)) => Appended::At(position),
                 Ok(Err(_)) | Err(_) => {
                     queue.is_late.store(true, Ordering::Relaxed);
+                    queue.spooled(&entry).await;
                     Appended::Pending
                 }
             }
         }
     }
 
+    /// Hands over what the spool of this process holds already, where there is
+    /// one.
+    pub(super) fn append_again(&self, nonce: u64, payload: Bytes) {
+        let is_spooled = self.queue.spool.is_some();
+        let stage = if is_spooled { SPOOLED } else { QUEUED };
+        self.queue.push(nonce, payload, None, stage);
+    }
+
+    /// What was handed over stands for what another process has left: its file
+    /// is not needed any more once that is in the spool.
+    pub(super) fn take_over(&self, orphan: Orphan) {
+        self.queue.spool_waiting();
+        if let Some(spool) = &self.queue.spool {
+            spool.release(orphan);
+        }
+    }
+
+    /// Files of processes that are gone. Reads the disk.
+    pub(super) fn orphans(&self) -> Vec<Orphan> {
+        let spool = self.queue.spool.as_ref();
+        spool.map_or_else(Vec::new, Spool::orphans)
+    }
+
     /// Waits until everything handed over is in the log.
     pub async fn flushed(&self) {
         self.queue.emptied().await;
+        if let Some(spool) = &self.queue.spool {
+            // What is still in it would be appended once more at the next start.
+            let _found_again = spool.synced().await;
+        }
     }
 }
 
@@ -166,33 +170,59 @@ impl fmt::Debug for Log {
 impl Worker {
     async fn run(self) {
         let mut backoff = Backoff::default();
-        let mut is_first_failure = true;
+        let mut failures = 0;
         loop {
             self.queue.filled().await;
-            let mut connection = self.link.connected().await;
+            let mut connection = self.connected().await;
             let batch = self.queue.take();
             let started = Instant::now();
             let outcome = self.append(&mut connection, &batch).await;
             let durations = &self.queue.counters.log.append_durations;
             durations.record(started.elapsed());
             match outcome {
+                Ok(positions) if !self.is_followed(&batch, &positions).await => {
+                    tracing::warn!("bans went into another log than is followed here");
+                    self.link.condemn(&connection);
+                    if let Some(followed) = &self.followed {
+                        followed.doubt();
+                    }
+                    self.queue.put_back(batch);
+                    self.queue.spool_waiting();
+                    tokio::time::sleep(backoff.pause()).await;
+                }
                 Ok(positions) => {
                     self.queue.settle(batch, &positions);
                     backoff.reset();
-                    is_first_failure = true;
+                    failures = 0;
                 }
                 Err(error) => {
+                    failures += 1;
                     // An outage is told once, not at every attempt.
-                    if is_first_failure {
+                    if failures == 1 {
                         tracing::warn!(%error, "bans cannot be appended to the log yet");
                     } else {
                         tracing::debug!(%error, "bans still cannot be appended to the log");
                     }
-                    is_first_failure = false;
-                    self.link.report(&connection, &error);
+                    if failures % FAILURES_MAX == 0 {
+                        self.link.condemn(&connection);
+                    } else {
+                        self.link.report(&connection, &error);
+                    }
                     self.queue.put_back(batch);
+                    self.queue.spool_waiting();
                     tokio::time::sleep(backoff.pause()).await;
                 }
+            }
+        }
+    }
+
+    /// Waits for a connection; what waits meanwhile is spooled.
+    async fn connected(&self) -> Connection {
+        loop {
+            let connected = tokio::time::timeout(SPOOLED_AFTER, self.link.connected());
+            match connected.await {
+                Ok(connection) => return connection,
+                Err(_) => self.queue.spool_waiting(),
             }
         }
     }
@@ -206,7 +236,9 @@ impl Worker {
             .iter()
             .map(|pending| (pending.nonce, pending.payload.clone()))
             .collect();
-        let command = self.name.append(&entries);
+        let followed = self.followed.as_ref();
+        let position = followed.map_or_else(LogPosition::default, |followed| followed.position());
+        let command = self.name.append(&entries, position);
         let attempt = command.query_async::<LogState>(connection);
         let state = tokio::time::timeout(ATTEMPT_TIMEOUT, attempt)
             .await
@@ -214,116 +246,30 @@ impl Worker {
                 let late = std::io::Error::from(std::io::ErrorKind::TimedOut);
                 Err(RedisError::from(late))
             })?;
+        if state.foreign_keys > 0 {
+            tracing::error!("a key of the invalidation log held another type: it was deleted");
+        }
         Ok(state.appended)
     }
-}
 
-impl Queue {
-    fn push(&self, nonce: u64, payload: Bytes, waiter: oneshot::Sender<LogPosition>) {
-        let is_too_large = payload.len() > PAYLOAD_BYTES_MAX;
-        let payload = if is_too_large {
-            self.counters.log.appends_folded.increment();
-            (self.everything)()
-        } else {
-            payload
+    /// Waits until it is known whether this batch is in the log that is
+    /// followed here: the connection may lead to another. What is in none that
+    /// is known is spooled meanwhile.
+    async fn is_followed(&self, batch: &[Pending], positions: &[LogPosition]) -> bool {
+        let (Some(followed), Some(last)) = (&self.followed, positions.last()) else {
+            return true;
         };
-        let mut state = self.state.lock();
-        state.waiting.push_back(Pending {
-            nonce,
-            payload,
-            waiters: vec![waiter],
-        });
-        if state.waiting.len() > PENDING_MAX {
-            self.fold(&mut state);
-        }
-        self.count(&state);
-        self.filled.notify_one();
-    }
-
-    /// Makes one of all that wait.
-    fn fold(&self, state: &mut State) {
-        self.counters
-            .log
-            .appends_folded
-            .add(state.waiting.len() as u64);
-        let mut folded = Pending {
-            nonce: 0,
-            payload: (self.everything)(),
-            waiters: Vec::new(),
-        };
-        for pending in state.waiting.drain(..) {
-            folded.nonce = pending.nonce;
-            // Those who gave up waiting are forgotten; the others are as many
-            // as there are requests under way.
-            let waiters = pending.waiters.into_iter();
-            folded
-                .waiters
-                .extend(waiters.filter(|waiter| !waiter.is_closed()));
-        }
-        state.waiting.push_back(folded);
-    }
-
-    async fn filled(&self) {
-        while self.state.lock().waiting.is_empty() {
-            self.filled.notified().await;
-        }
-    }
-
-    fn take(&self) -> Vec<Pending> {
-        let mut state = self.state.lock();
-        let count = state.waiting.len().min(BATCH_MAX);
-        state.in_flight = count;
-        state.waiting.drain(..count).collect()
-    }
-
-    fn put_back(&self, batch: Vec<Pending>) {
-        self.counters.log.append_retries.add(batch.len() as u64);
-        let mut state = self.state.lock();
-        state.in_flight = 0;
-        for pending in batch.into_iter().rev() {
-            state.waiting.push_front(pending);
-        }
-        self.count(&state);
-    }
-
-    fn settle(&self, batch: Vec<Pending>, positions: &[LogPosition]) {
-        self.is_late.store(false, Ordering::Relaxed);
-        self.counters.log.appends.add(batch.len() as u64);
-        for (pending, position) in batch.into_iter().zip(positions) {
-            for waiter in pending.waiters {
-                // Whoever gave up waiting does not want to know.
-                let _given_up = waiter.send(*position);
-            }
-        }
-        let mut state = self.state.lock();
-        state.in_flight = 0;
-        self.count(&state);
-    }
-
-    async fn emptied(&self) {
+        let known = followed.is_in(last.incarnation, Instant::now());
+        tokio::pin!(known);
         loop {
-            let emptied = self.emptied.notified();
-            tokio::pin!(emptied);
-            emptied.as_mut().enable();
-            if self.state.lock().is_empty() {
-                return;
+            match tokio::time::timeout(SPOOLED_AFTER, &mut known).await {
+                Ok(is_followed) => return is_followed,
+                Err(_) => {
+                    self.queue.spool_batch(batch);
+                    self.queue.spool_waiting();
+                }
             }
-            emptied.await;
         }
-    }
-
-    fn count(&self, state: &State) {
-        let pending = state.waiting.len() + state.in_flight;
-        self.counters.log.appends_pending.set(pending as u64);
-        if state.is_empty() {
-            self.emptied.notify_waiters();
-        }
-    }
-}
-
-impl State {
-    fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.in_flight == 0
     }
 }
 

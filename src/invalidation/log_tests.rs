@@ -1,6 +1,7 @@
 //! Appending to the log of a real Redis.
 
 use super::*;
+use crate::invalidation::queue::{PAYLOAD_BYTES_MAX, PENDING_MAX};
 use crate::link::test_redis::{TestRedis, within};
 
 struct Fixture {
@@ -19,6 +20,8 @@ fn start_with(redis: &TestRedis, wait: Wait) -> Fixture {
         LogName::new("shop", "left", 1_000),
         wait,
         Arc::clone(&counters),
+        None,
+        None,
         || Bytes::from_static(b"everything"),
     );
     Fixture { log, counters }

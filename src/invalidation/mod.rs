@@ -7,12 +7,14 @@
 //! | [`bans`] | those in force, and what outlived them |
 //! | [`wire`] | what the log is in Redis: keys, scripts, entries |
 //! | [`log`] | appending to it, again until it worked |
+//! | `queue`, `spool`, `outlet` | what is not in it yet; it survives this process |
 //! | [`follow`] | reading it, from where this instance was |
 //! | [`acks`] | waiting until others have read it |
-//! | `here`, `touch` | what this instance knows, and since when |
+//! | `followed`, `here`, `touch` | what this instance knows, and since when |
 //!
 //! [`Invalidation`] holds them together.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -29,22 +31,29 @@ use crate::telemetry::counters::RedisCounters;
 pub mod acks;
 pub mod bans;
 pub mod follow;
+mod followed;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
 mod here;
 pub mod log;
+mod outlet;
+mod queue;
 mod replay;
 pub mod rules;
 pub mod scope;
+mod spool;
 mod touch;
 pub mod wire;
 
 use acks::{Acknowledged, Acks, Patience, margin};
 use bans::{Checked, Verdict};
+use followed::Followed;
 use here::Here;
 use log::{Appended, Log, Wait};
+use outlet::Outlet;
 use scope::{Ban, Scope};
+use spool::Spool;
 use wire::LogName;
 
 /// Bans are kept so long at least: longer than any record lives in Redis.
@@ -62,15 +71,14 @@ pub struct Invalidation {
 /// The log that instances share.
 #[derive(Debug)]
 struct SharedLog {
-    log: Log,
+    outlet: Arc<Outlet>,
+    followed: Arc<Followed>,
     acks: Acks,
     /// `None` in eventual mode.
     lease: Option<Duration>,
     /// After so long without word from the log, this instance is out of touch.
     silence_max: Duration,
-    /// Held while bans are put in force here and handed to the log: they are
-    /// in the log in the order of their numbers.
-    order: Mutex<()>,
+    _orphans: Task,
     /// `None` after this instance has left.
     follower: Mutex<Option<Task>>,
 }
@@ -111,7 +119,8 @@ impl Invalidation {
     }
 
     /// Invalidation in every instance of the namespace. Starts to connect, on
-    /// the runtime this is called from.
+    /// the runtime this is called from. What waits for the log is kept in the
+    /// file at `spool`, and what is in that is in force when this returns.
     ///
     /// # Errors
     /// Where the configuration leads to no Redis; one that is merely away is
@@ -119,6 +128,7 @@ impl Invalidation {
     pub fn shared(
         redis: &RedisConfig,
         config: &CoherenceConfig,
+        spool: Option<&Path>,
         clock: Clock,
         counters: &Arc<RedisCounters>,
     ) -> Result<Self, EndpointError> {
@@ -139,14 +149,27 @@ impl Invalidation {
                 (Some(config.lease), append_wait, config.lease)
             }
         };
+        let everything = || Bytes::from(scope::write(&[Ban::hard(Scope::All)]));
+        let opened = spool
+            .map(|path| Spool::open(path, &redis.namespace, everything(), counters))
+            .unwrap_or_default();
+        let followed = Arc::<Followed>::default();
         let log = Log::start(
             endpoint.clone(),
             name.clone(),
             append_wait,
             Arc::clone(counters),
-            || Bytes::from(scope::write(&[Ban::hard(Scope::All)])),
+            opened.spool,
+            Some(Arc::clone(&followed)),
+            everything,
         );
-        let acks = Acks::start(endpoint.clone(), name.clone(), Arc::clone(counters));
+        let outlet = Outlet::new(Arc::clone(&here), log, opened.payloads, opened.orphans);
+        let acks = Acks::start(
+            endpoint.clone(),
+            name.clone(),
+            Arc::clone(&followed),
+            Arc::clone(counters),
+        );
         let told = Arc::clone(&here);
         let sink = move |event| told.hear(event);
         let follower = follow::follow(
@@ -154,6 +177,8 @@ impl Invalidation {
             name,
             lease.unwrap_or_default(),
             Arc::clone(counters),
+            Arc::clone(&followed),
+            everything(),
             sink,
         );
         Ok(Self {
@@ -161,11 +186,12 @@ impl Invalidation {
             instance,
             unsynced_age_max: config.unsynced_age_max,
             shared: Some(SharedLog {
-                log,
+                _orphans: Task::start(Arc::clone(&outlet).take_over_orphans()),
+                outlet,
+                followed,
                 acks,
                 lease,
                 silence_max,
-                order: Mutex::new(()),
                 follower: Mutex::new(Some(follower)),
             }),
         })
@@ -222,12 +248,7 @@ impl Invalidation {
         if bans.is_empty() {
             return receipt;
         }
-        let payload = Bytes::from(scope::write(bans));
-        let (number, appended) = {
-            let _order = shared.order.lock();
-            let number = self.here.apply(bans);
-            (number, shared.log.append(number, payload))
-        };
+        let (number, appended) = shared.outlet.put(bans);
         receipt.number = number;
         match appended.await {
             Appended::At(position) => {
@@ -298,6 +319,7 @@ impl Invalidation {
         };
         // It would say at its next look that this instance is back.
         drop(shared.follower.lock().take());
+        shared.followed.end();
         if let Err(error) = shared.acks.leave().await {
             tracing::debug!(%error, "the others were not told that this instance ends");
         }
@@ -306,7 +328,7 @@ impl Invalidation {
     /// Waits until every invalidation made here is in the log.
     pub async fn flushed(&self) {
         if let Some(shared) = &self.shared {
-            shared.log.flushed().await;
+            shared.outlet.log.flushed().await;
         }
     }
 

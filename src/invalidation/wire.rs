@@ -6,7 +6,15 @@
 //! either key is missing or the server is another run, the log is begun anew
 //! with another incarnation: a flush, an eviction, a restart and a failover
 //! all may have lost entries, and no reader has to guess which of them did.
-//! A record or reader of an older incarnation starts over.
+//! A record or reader of an older incarnation starts over. A key of ours that
+//! holds another type is no log either: it is deleted, and that is said.
+//!
+//! The hash also says *after* what the log begins: how far its beginner had
+//! followed the log before it. An instance that comes from another log and
+//! knows no more than that may rely on what it finds. Any other first bans
+//! everything in it ([`LogName::fence`]), and says so in the same place: Redis
+//! behind one address may be swapped for another and back, and what is in it
+//! then knows nothing of the bans that were made meanwhile.
 //!
 //! `{ns}:log:live` is a hash of those who follow the log: how far each has
 //! applied it, and a number that grows with every look it takes ([`Ack`]).
@@ -41,8 +49,12 @@ const WHICH_LOG: &str = "-";
 
 /// ARGV: an incarnation to begin with if one must be begun; the bound of the
 /// stream; who asks; how far they have applied the log, empty where they do
-/// not follow it; then nonce and payload of each entry to append.
-/// Gives the incarnation, the id of the last entry, the ids appended.
+/// not follow it; how far they followed the log that they come from, empty
+/// where there was none; an incarnation that is to be begun anew, or empty;
+/// `fence` where the entry bans everything, or empty; then nonce and payload of
+/// each entry to append.
+/// Gives the incarnation, the id of the last entry, the ids appended, after
+/// what the log begins, and how many keys held another type.
 ///
 /// HDEL before HSET, too, is for a Redis without free memory: it may be called.
 ///
@@ -51,14 +63,24 @@ const WHICH_LOG: &str = "-";
 /// refuses records, still takes bans.
 const SCRIPT: &str = r"
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
-local meta = redis.call('HMGET', KEYS[2], 'incarnation', 'run', 'last')
-local incarnation, last = meta[1], meta[3]
-if not incarnation or not last or meta[2] ~= run
+local meta = redis.pcall('HMGET', KEYS[2], 'incarnation', 'run', 'last', 'after')
+local foreign = 0
+for _, reply in ipairs({meta, redis.pcall('XRANGE', KEYS[1], '-', '-', 'COUNT', 1),
+    redis.pcall('HGET', KEYS[3], '-')}) do
+  if type(reply) == 'table' and reply.err then
+    if not string.find(reply.err, 'WRONGTYPE') then return reply end
+    foreign = foreign + 1
+  end
+end
+if foreign > 0 then meta = {} end
+local incarnation, last, after = meta[1], meta[3], meta[4]
+if not incarnation or not last or meta[2] ~= run or incarnation == ARGV[6]
     or redis.call('EXISTS', KEYS[1], KEYS[3]) ~= 2 then
   redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
-  incarnation = ARGV[1]
+  incarnation, after = ARGV[1], ARGV[5]
   last = redis.call('XADD', KEYS[1], '*', 'i', incarnation, 'p', '0-0')
-  redis.call('HSET', KEYS[2], 'incarnation', incarnation, 'run', run, 'last', last)
+  redis.call('HSET', KEYS[2], 'incarnation', incarnation, 'run', run, 'last', last,
+    'after', after)
   redis.call('HSET', KEYS[3], '-', incarnation)
 end
 if ARGV[4] ~= '' then
@@ -66,15 +88,19 @@ if ARGV[4] ~= '' then
   redis.call('HSET', KEYS[3], ARGV[3], ARGV[4])
 end
 local ids = {}
-if #ARGV > 4 then redis.call('XTRIM', KEYS[1], 'MAXLEN', '~', ARGV[2]) end
-for n = 5, #ARGV, 2 do
+if #ARGV > 7 then redis.call('XTRIM', KEYS[1], 'MAXLEN', '~', ARGV[2]) end
+for n = 8, #ARGV, 2 do
   local id = redis.call('XADD', KEYS[1], '*', 'i', incarnation,
     'p', last, 'o', ARGV[3], 'n', ARGV[n], 'b', ARGV[n + 1])
   last = id
   ids[#ids + 1] = id
 end
 if #ids > 0 then redis.call('HSET', KEYS[2], 'last', last) end
-return {incarnation, last, ids}
+if ARGV[7] == 'fence' then
+  after = ARGV[5]
+  redis.call('HSET', KEYS[2], 'after', after)
+end
+return {incarnation, last, ids, after or '', foreign}
 ";
 
 /// Strikes a follower off, unless it has said something since.
@@ -120,9 +146,9 @@ impl LogName {
     }
 
     /// Appends these to the log, all or none, and says where they are. Begins
-    /// the log where there is none.
-    pub(super) fn append(&self, entries: &[(u64, Bytes)]) -> redis::Cmd {
-        let mut command = self.script("");
+    /// the log where there is none, after `position`.
+    pub(super) fn append(&self, entries: &[(u64, Bytes)], position: LogPosition) -> redis::Cmd {
+        let mut command = self.script("", position, "", "");
         for (nonce, payload) in entries {
             command.arg(*nonce).arg(&payload[..]);
         }
@@ -132,10 +158,31 @@ impl LogName {
     /// Says how far this instance has applied the log, and asks which log it
     /// is and where it ends.
     pub(super) fn state(&self, ack: &Ack) -> redis::Cmd {
-        self.script(&ack.write())
+        self.script(&ack.write(), ack.applied, "", "")
     }
 
-    fn script(&self, ack: &str) -> redis::Cmd {
+    /// The same; where the log is still the one that this instance follows, it
+    /// is begun anew: it is not what it was.
+    pub(super) fn begin_anew(&self, ack: &Ack) -> redis::Cmd {
+        let wrong = format!("{:032x}", ack.applied.incarnation);
+        self.script(&ack.write(), ack.applied, &wrong, "")
+    }
+
+    /// The same; bans everything that was stored under this log before, for
+    /// whoever knows no more than `ack` says was applied.
+    pub(super) fn fence(&self, ack: &Ack, everything: &[u8]) -> redis::Cmd {
+        let mut command = self.script(&ack.write(), ack.applied, "", "fence");
+        command.arg(0).arg(everything).take()
+    }
+
+    /// The same; adds an entry that bans nothing, so that what is stored from
+    /// now on can be told from what was stored before.
+    pub(super) fn mark(&self, ack: &Ack) -> redis::Cmd {
+        let mut command = self.script(&ack.write(), ack.applied, "", "");
+        command.arg(0).arg("[]").take()
+    }
+
+    fn script(&self, ack: &str, position: LogPosition, wrong: &str, fence: &str) -> redis::Cmd {
         redis::cmd("EVAL")
             .arg(SCRIPT)
             .arg(3)
@@ -146,6 +193,9 @@ impl LogName {
             .arg(self.entries_max)
             .arg(&*self.instance)
             .arg(ack)
+            .arg(After(position).write())
+            .arg(wrong)
+            .arg(fence)
             .take()
     }
 
@@ -220,6 +270,17 @@ pub(super) struct Roll {
     pub(super) followers: Vec<(String, Ack)>,
 }
 
+impl Roll {
+    /// Whether it has a look of `instance` that is no older than `look`; with
+    /// `None`, whether or not.
+    pub(super) fn has(&self, instance: &str, look: Option<u64>) -> bool {
+        look.is_none_or(|look| {
+            let mut followers = self.followers.iter();
+            followers.any(|(name, ack)| name == instance && ack.look >= look)
+        })
+    }
+}
+
 impl FromRedisValue for Roll {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
         let fields: Vec<(String, String)> = redis::from_redis_value(value)?;
@@ -235,22 +296,57 @@ impl FromRedisValue for Roll {
     }
 }
 
+/// A position in another log; the default is none.
+struct After(LogPosition);
+
+impl After {
+    fn write(&self) -> String {
+        match self.0 {
+            LogPosition { incarnation: 0, .. } => String::new(),
+            position => format!("{:x} {}", position.incarnation, id(&position)),
+        }
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        if text.is_empty() {
+            return Some(Self(LogPosition::default()));
+        }
+        let (incarnation, id) = text.split_once(' ')?;
+        let incarnation = u128::from_str_radix(incarnation, 16).ok()?;
+        Some(Self(position(incarnation, id)?))
+    }
+}
+
 /// What the script answers.
 pub(super) struct LogState {
     pub(super) last: LogPosition,
     pub(super) appended: Vec<LogPosition>,
+    after: LogPosition,
+    /// Keys of the log that held another type, and were deleted.
+    pub(super) foreign_keys: u64,
+}
+
+impl LogState {
+    /// Whether one that followed another log up to `position` may rely on what
+    /// was stored under this one: whoever began it, or banned everything in
+    /// it, knew as much.
+    pub(super) fn follows_on(&self, position: LogPosition) -> bool {
+        self.after.incarnation == position.incarnation && self.after >= position
+    }
 }
 
 impl FromRedisValue for LogState {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
-        let (incarnation, last, ids): (String, String, Vec<String>) =
-            redis::from_redis_value(value)?;
+        type Answer = (String, String, Vec<String>, String, u64);
+        let (incarnation, last, ids, after, foreign_keys): Answer = redis::from_redis_value(value)?;
         let read = || {
             let incarnation = u128::from_str_radix(&incarnation, 16).ok()?;
             let position = |id: &String| position(incarnation, id);
             Some(Self {
                 last: position(&last)?,
                 appended: ids.iter().map(position).collect::<Option<_>>()?,
+                after: After::read(&after)?.0,
+                foreign_keys,
             })
         };
         read().ok_or_else(|| ParsingError::from("the log's state makes no sense"))

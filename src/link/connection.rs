@@ -179,11 +179,19 @@ pub fn judge(error: &RedisError) -> Verdict {
         ErrorKind::Server(
             ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown | ServerErrorKind::BusyLoading,
         ) => Verdict::Condemned,
+        // From inside a script, Redis 6 reports the same as an error of its own.
+        ErrorKind::Server(_) if is_of_a_node_that_does_not_serve(error) => Verdict::Condemned,
         // A password was set or changed.
         _ if error.code() == Some("NOAUTH") => Verdict::Condemned,
         ErrorKind::Server(_) | ErrorKind::Extension => Verdict::Usable,
         _ => Verdict::Suspect,
     }
+}
+
+fn is_of_a_node_that_does_not_serve(error: &RedisError) -> bool {
+    let text = error.detail().unwrap_or_default();
+    let codes = ["-READONLY ", "-MASTERDOWN ", "-LOADING ", "-NOREPLICAS "];
+    codes.iter().any(|code| text.contains(code))
 }
 
 fn pipeline_of(commands: impl IntoIterator<Item = Cmd>) -> Pipeline {
@@ -249,6 +257,43 @@ impl ConnectionLike for Connection {
         match &self.inner {
             Inner::Single(connection) => connection.get_db(),
             Inner::Cluster(connection) => connection.get_db(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict_on(answer: &str) -> Verdict {
+        let value = redis::parse_redis_value(format!("-{answer}\r\n").as_bytes()).unwrap();
+        let error = value.extract_error().unwrap_err();
+        judge(&error)
+    }
+
+    #[test]
+    fn a_node_that_does_not_serve_is_left_in_whatever_words_it_says_so() {
+        for answer in [
+            "READONLY You can't write against a read only replica.",
+            "READONLY You can't write against a read only replica. script: 5f, on @user_script:9.",
+            "ERR Error running script (call to f_5f): @user_script:9: @user_script: 9: \
+             -READONLY You can't write against a read only replica.",
+            "ERR Error running script (call to f_5f): @user_script:9: @user_script: 9: \
+             -MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            "LOADING Redis is loading the dataset in memory",
+        ] {
+            assert_eq!(verdict_on(answer), Verdict::Condemned, "{answer}");
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_command_itself_leaves_the_connection_alone() {
+        for answer in [
+            "ERR unknown command",
+            "WRONGTYPE Operation against a key",
+            "OOM command not allowed when used memory > 'maxmemory'.",
+        ] {
+            assert_eq!(verdict_on(answer), Verdict::Usable, "{answer}");
         }
     }
 }

@@ -113,6 +113,21 @@ impl Endpoint {
         })
     }
 
+    /// Where it leads, without credentials: `host:port/number`, of a cluster
+    /// every node that is configured.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let of = |info: &ConnectionInfo| format!("{}/{}", info.addr(), info.redis_settings().db());
+        match &self.nodes {
+            Nodes::Single(client) => of(client.get_connection_info()),
+            Nodes::Cluster(infos, _) => {
+                let mut places: Vec<String> = infos.iter().map(of).collect();
+                places.sort();
+                places.join(",")
+            }
+        }
+    }
+
     /// Makes a connection whose answers are given up on after
     /// `response_timeout`. Name resolution, TLS and AUTH are part of it and
     /// share one `connect_timeout`.

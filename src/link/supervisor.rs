@@ -122,13 +122,17 @@ impl Link {
         match judge(error) {
             Verdict::Usable => {}
             Verdict::Suspect => self.shared.doubt.notify_one(),
-            Verdict::Condemned => {
-                self.shared
-                    .condemned
-                    .store(connection.id, Ordering::Release);
-                self.shared.doubt.notify_one();
-            }
+            Verdict::Condemned => self.condemn(connection),
         }
+    }
+
+    /// `connection` does not achieve what it is for, whatever its errors say:
+    /// it is replaced.
+    pub fn condemn(&self, connection: &Connection) {
+        self.shared
+            .condemned
+            .store(connection.id, Ordering::Release);
+        self.shared.doubt.notify_one();
     }
 
     /// An answer did not come in its caller's time.
@@ -185,7 +189,7 @@ async fn watch_over(mut connection: Connection, shared: &Shared) -> String {
             () = tokio::time::sleep(PING_INTERVAL) => {}
         }
         if shared.condemned.load(Ordering::Acquire) == connection.id {
-            return "it leads to a node that does not serve".to_owned();
+            return "what it is for keeps failing, or its node does not serve".to_owned();
         }
         match answered_within(PING_DEADLINE, connection.ping()).await {
             Some(Ok(())) => {}

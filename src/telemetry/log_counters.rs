@@ -25,4 +25,8 @@ pub struct LogCounters {
     pub entries_foreign: Counter,
     /// Times the log had to be read from its beginning, the first included.
     pub gaps: Counter,
+    /// Ban batches waiting to be appended that are in the spool as well.
+    pub appends_spooled: Gauge,
+    /// 1 while the spool cannot be used or is behind, else 0.
+    pub spool_failing: Gauge,
 }

@@ -37,8 +37,9 @@ async fn instance(config: &Config) -> Invalidation {
     let redis = config.redis.as_ref().expect("it names a Redis");
     let telemetry = Telemetry::new(Clock::System);
     let counters = telemetry.redis();
-    let invalidation = Invalidation::shared(redis, &config.coherence, Clock::System, counters)
-        .expect("a Redis that is there");
+    let invalidation =
+        Invalidation::shared(redis, &config.coherence, None, Clock::System, counters)
+            .expect("a Redis that is there");
     within("the log", async {
         while !invalidation.is_in_touch() {
             tokio::task::yield_now().await;

@@ -40,18 +40,26 @@ async fn the_fleet_is_who_is_there() {
     .await;
     drop(killed);
     let [left, right] = proxy::cluster(&origin).redis(&redis).run().await;
-    let fleet = eventually("both to be heard of", async || {
-        // The first two were killed: they are listed until they expire.
-        let fleet = heard_of(&left).await?;
-        (fleet.len() == 4).then_some(fleet)
-    })
+    let fleet = eventually(
+        "both to be heard of, and the others to be missed",
+        async || {
+            let answer = left.admin_get("/fleet").await;
+            let fleet = answer.status.is_success().then(|| answer.json())?;
+            let there = fleet["instances"].as_array()?;
+            let missing = fleet["missing"].as_array()?;
+            (there.len() == 2 && missing.len() == 2).then(|| there.clone())
+        },
+    )
     .await;
+    let health = left.admin_get("/fleet/health").await;
+    health.status(503);
+    assert_eq!(health.json()["missing"].as_array().map(Vec::len), Some(2));
     assert_eq!(fleet[0]["version"], env!("CARGO_PKG_VERSION"));
-    assert_eq!(left.metric("pannier_fleet_instances").await, 4.0);
+    assert_eq!(left.metric("pannier_fleet_instances").await, 2.0);
 
     right.term().await;
     assert_eq!(right.exit().await, Some(0));
-    assert_eq!(heard_of(&left).await.map(|fleet| fleet.len()), Some(3));
+    assert_eq!(heard_of(&left).await.map(|fleet| fleet.len()), Some(1));
 
     redis.kill().await;
     left.misses_redis().await;
@@ -61,6 +69,43 @@ async fn the_fleet_is_who_is_there() {
     })
     .await;
     left.admin_get("/fleet/health").await.status(503);
+}
+
+#[tokio::test]
+async fn a_fleet_is_well_as_soon_as_its_instances_are_in_touch() {
+    let origin = pages().await;
+    let proxies: [Proxy; 2] = proxy::cluster(&origin).run().await;
+    together(&proxies).await;
+    let began = Instant::now();
+    for proxy in &proxies {
+        eventually("a fleet that is well", async || {
+            let health = proxy.admin_get("/fleet/health").await;
+            let is_whole = health.json()["instances"] == 2;
+            (health.status == 200 && is_whole).then_some(())
+        })
+        .await;
+    }
+    let took = began.elapsed();
+    assert!(
+        took.as_secs() < 3,
+        "not before the next heartbeat: {took:?}"
+    );
+}
+
+#[tokio::test]
+async fn instances_that_promise_different_things_are_told_of() {
+    let redis = redis::start().await;
+    let origin = pages().await;
+    let eventual = proxy::new(&origin).redis(&redis);
+    let strict = eventual.clone().toml(STRICT).run().await;
+    let eventual = eventual.run().await;
+    for proxy in [&strict, &eventual] {
+        proxy.logs("instances of one fleet differ").await;
+        let health = proxy.admin_get("/fleet/health").await;
+        health.status(503);
+        let modes = health.json()["mixed_modes"].clone();
+        assert_eq!(modes, serde_json::json!(["eventual", "strict 500ms"]));
+    }
 }
 
 #[tokio::test]

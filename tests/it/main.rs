@@ -26,6 +26,7 @@ mod spans;
 mod standard;
 mod streaming;
 mod support;
+mod swapped;
 mod upstreams;
 mod visitors;
 mod warming;

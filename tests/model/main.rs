@@ -126,3 +126,43 @@ fn a_hit_without_a_lease_is_found_to_break_the_promise() {
     });
     assert!(checker.discovery(rules::NOT_BEFORE).is_some());
 }
+
+#[test]
+fn a_log_that_is_taken_up_again_as_it_was_left_is_found_to_be_wrong() {
+    let checker = check(System {
+        writes: 1,
+        fetches: 1,
+        fault: Some(Fault::Swap),
+        rules: Rules {
+            fences: false,
+            ..Rules::default()
+        },
+        ..System::default()
+    });
+    assert!(checker.discovery(rules::NOT_BANNED).is_some());
+}
+
+#[test]
+fn a_redis_that_was_away_and_is_back_gives_nothing_older_than_an_applied_ban() {
+    holds(System {
+        writes: 1,
+        fetches: 1,
+        fault: Some(Fault::Swap),
+        ..System::default()
+    });
+}
+
+#[test]
+fn a_ban_that_waits_in_memory_alone_is_found_to_be_lost_in_a_crash() {
+    let checker = check(System {
+        writes: 1,
+        fetches: 1,
+        fault: Some(Fault::Crash),
+        rules: Rules {
+            spools: false,
+            ..Rules::default()
+        },
+        ..System::default()
+    });
+    assert!(checker.discovery(rules::NOT_LOST).is_some());
+}

@@ -7,6 +7,9 @@ pub(crate) const NOT_BANNED: &str = "nothing older than an applied ban is reused
 /// Property: what an answered write replaced is not reused.
 pub(crate) const NOT_BEFORE: &str = "nothing before an answered write is reused";
 
+/// Property: of a write that was answered, the ban is in the log or will be.
+pub(crate) const NOT_LOST: &str = "no ban that was answered for is lost";
+
 const INSTANCES: usize = 2;
 
 /// The rules that can be turned off, to see what they are for.
@@ -18,6 +21,11 @@ pub(crate) struct Rules {
     pub(crate) distrusts_young_logs: bool,
     /// Without word from the log for a lease, nothing is reused.
     pub(crate) leases: bool,
+    /// Whoever comes from another log and knows more than the one who began
+    /// this one bans everything in it first.
+    pub(crate) fences: bool,
+    /// What waits for the log when a write is answered survives its writer.
+    pub(crate) spools: bool,
 }
 
 impl Default for Rules {
@@ -26,6 +34,8 @@ impl Default for Rules {
             position_first: true,
             distrusts_young_logs: true,
             leases: true,
+            fences: true,
+            spools: true,
         }
     }
 }
@@ -54,6 +64,10 @@ pub(crate) enum Fault {
     LostAppend,
     /// The answer to a look at the log is lost.
     LostLook,
+    /// Another Redis takes the place of this one…
+    Swap,
+    /// … and gives it back.
+    SwapBack,
 }
 
 /// How many times the clock has struck since something, as far as it matters:
@@ -68,6 +82,10 @@ pub(crate) struct State {
     /// The newest write whose client was answered.
     answered: u8,
     redis: Redis,
+    /// What waits for the log on the disk of each instance.
+    spools: [Option<u8>; INSTANCES],
+    /// The one whose place was taken.
+    away: Option<Box<Redis>>,
     instances: [Instance; INSTANCES],
     writes_left: u8,
     fetches_left: u8,
@@ -77,6 +95,9 @@ pub(crate) struct State {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 struct Redis {
     incarnation: u8,
+    /// After what it was begun, or what was known to the last who banned
+    /// everything in it; `None` before anybody came.
+    after: Option<Option<(u8, u8)>>,
     /// Who wrote what; the place of an entry is its number, from one.
     log: Vec<Entry>,
     /// Entries up to here were trimmed.
@@ -125,6 +146,8 @@ struct Instance {
     /// Since this log was first met.
     known: Age,
     write: Option<Write>,
+    /// A write that was answered before its ban was in the log.
+    pending: Option<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -192,10 +215,34 @@ pub(crate) enum Action {
     AppendAgain(usize),
     Confirm(usize),
     Answer(usize),
+    AnswerPending(usize),
+    AppendPending(usize),
     Strike,
     Flush,
     Trim,
     Crash(usize),
+    Swap,
+    SwapBack,
+}
+
+impl Redis {
+    /// An instance comes to this log, perhaps from another.
+    fn enter(&mut self, rules: &Rules, instance: &Instance, who: usize) {
+        let from = instance.incarnation.map(|log| (log, instance.applied));
+        let after = *self.after.get_or_insert(from);
+        let Some((log, applied)) = from else {
+            return;
+        };
+        let follows_on = after.is_some_and(|after| after.0 == log && after.1 >= applied);
+        if rules.fences && log != self.incarnation && !follows_on {
+            self.log.push(Entry {
+                writer: who,
+                life: instance.life,
+                write: 0,
+            });
+            self.after = Some(from);
+        }
+    }
 }
 
 impl Instance {
@@ -343,6 +390,7 @@ impl System {
                 });
             }
             Action::LookAtLog(who) => {
+                redis.enter(&self.rules, &instances[who], who);
                 let instance = &mut instances[who];
                 let applied = instance.applied;
                 redis.roll[who] = Some((instance.incarnation.unwrap_or(u8::MAX), applied));
@@ -376,6 +424,9 @@ impl System {
                 instances[who].write.as_mut()?.step = Step::InForce;
             }
             Action::Append(who) | Action::AppendAgain(who) => {
+                let instance = &instances[who];
+                let from = instance.incarnation.map(|log| (log, instance.applied));
+                redis.after.get_or_insert(from);
                 let life = instances[who].life;
                 let write = instances[who].write.as_mut()?;
                 redis.log.push(Entry {
@@ -414,6 +465,23 @@ impl System {
                 let write = instances[who].write.take()?;
                 state.answered = state.answered.max(write.number);
             }
+            Action::AnswerPending(who) => {
+                let write = instances[who].write.take()?;
+                instances[who].pending = Some(write.number);
+                if self.rules.spools {
+                    state.spools[who] = Some(write.number);
+                }
+                state.answered = state.answered.max(write.number);
+            }
+            Action::AppendPending(who) => {
+                let instance = &mut instances[who];
+                redis.log.push(Entry {
+                    writer: who,
+                    life: instance.life,
+                    write: instance.pending.take()?,
+                });
+                state.spools[who] = None;
+            }
             Action::Strike => instances.iter_mut().for_each(Instance::age),
             Action::Flush => {
                 state.fault_left = None;
@@ -421,6 +489,18 @@ impl System {
                     incarnation: redis.incarnation + 1,
                     ..Redis::default()
                 };
+            }
+            Action::Swap => {
+                state.fault_left = Some(Fault::SwapBack);
+                let other = Redis {
+                    incarnation: redis.incarnation + 1,
+                    ..Redis::default()
+                };
+                state.away = Some(Box::new(std::mem::replace(redis, other)));
+            }
+            Action::SwapBack => {
+                state.fault_left = None;
+                *redis = *state.away.take()?;
             }
             Action::Trim => {
                 state.fault_left = None;
@@ -432,6 +512,12 @@ impl System {
                     life: instances[who].life + 1,
                     ..Instance::default()
                 };
+                if let Some(write) = state.spools[who] {
+                    let instance = &mut instances[who];
+                    instance.put_in_force(write);
+                    instance.awaited = Some(write);
+                    instance.pending = Some(write);
+                }
             }
         }
         Some(())
@@ -439,6 +525,10 @@ impl System {
 }
 
 impl Instance {
+    fn is_looking(&self) -> bool {
+        self.look.is_some()
+    }
+
     /// Local numbers are only compared: what is banned is 0, what stands is 1,
     /// as the newest ban is.
     fn renumber(&mut self) {
@@ -527,6 +617,17 @@ impl Model for System {
                     Step::Confirmed { .. } => {}
                 },
             }
+            if instance.pending.is_some() {
+                actions.push(Action::AppendPending(who));
+            }
+            let is_in_force = instance
+                .write
+                .is_some_and(|write| write.step == Step::InForce);
+            // Redis is out of reach for this write; in strict mode its client
+            // is told that others may not know of it.
+            if is_in_force && !self.is_strict && self.fault == Some(Fault::Crash) {
+                actions.push(Action::AnswerPending(who));
+            }
             if state.fault_left == Some(Fault::Crash) {
                 actions.push(Action::Crash(who));
             }
@@ -537,6 +638,11 @@ impl Model for System {
         match state.fault_left {
             Some(Fault::Flush) => actions.push(Action::Flush),
             Some(Fault::Trim) => actions.push(Action::Trim),
+            Some(Fault::Swap) => actions.push(Action::Swap),
+            // A look is answered sooner than Redis is swapped twice.
+            Some(Fault::SwapBack) if !state.instances.iter().any(Instance::is_looking) => {
+                actions.push(Action::SwapBack);
+            }
             _ => {}
         }
     }
@@ -565,6 +671,23 @@ impl Model for System {
             }),
             Property::sometimes("a write is answered", |_, state: &State| state.answered > 0),
         ];
+        if self.fault == Some(Fault::Crash) && !self.is_strict {
+            properties.push(Property::always(NOT_LOST, |_, state: &State| {
+                let is_logged = |write| state.redis.log.iter().any(|entry| entry.write == write);
+                let is_pending = |write| {
+                    let mut instances = state.instances.iter();
+                    instances.any(|instance| instance.pending == Some(write))
+                };
+                (1..=state.answered).all(|write| {
+                    let is_under_way = state.instances.iter().any(|instance| {
+                        instance
+                            .write
+                            .is_some_and(|under_way| under_way.number == write)
+                    });
+                    is_under_way || is_logged(write) || is_pending(write)
+                })
+            }));
+        }
         if self.is_strict {
             properties.push(Property::always(NOT_BEFORE, |system: &Self, state| {
                 let mut instances = state.instances.iter();

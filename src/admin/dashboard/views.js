@@ -431,7 +431,7 @@ function fleet() {
     { title: "Heard of", of: (row) => row.heard_seconds_ago, show: (row) => (row.heard_seconds_ago < 5 ? "now" : `${row.heard_seconds_ago} s ago`) },
     { title: "Started", of: (row) => Date.parse(row.started), show: (row) => ago(row.started) },
   ], { sorted: 3, filter: "Filter by instance or host", empty: "No instance tells of itself yet." });
-  const total = tile("Instances", "Heard of in the last 30 seconds");
+  const total = tile("Instances", "Heard of in the last 8 seconds");
   const behind = tile("Furthest behind", "The invalidation log");
   const lost = tile("Out of touch", "Instances that cannot promise to know every invalidation");
   const versions = tile("Versions");

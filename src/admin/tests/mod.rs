@@ -70,6 +70,7 @@ impl Operations for Recorded {
                 own: "left".to_owned(),
                 is_alone: false,
                 instances: vec![instance("left", true), instance("right", false)],
+                ..FleetFigures::default()
             })
         }
         .boxed()

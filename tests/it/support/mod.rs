@@ -9,6 +9,7 @@
 //! | [`client`] | requests and what came back |
 //! | [`raw`] | a connection of bytes, for what no client would send |
 //! | [`redis`] | a real `redis-server` that can be killed, stopped and flushed |
+//! | [`relay`] | one address, and what is behind it may change |
 //! | [`cli`] | one command of the program, run to its end |
 //!
 //! Nothing here sleeps. A test waits at a [`gate::Gate`], or polls with
@@ -22,6 +23,7 @@ pub(crate) mod ports;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod redis;
+pub(crate) mod relay;
 pub(crate) mod reply;
 pub(crate) mod tls;
 pub(crate) mod wire;

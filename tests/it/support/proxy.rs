@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -47,9 +47,16 @@ pub(crate) struct Builder {
     redis: String,
     tables: String,
     routes: Vec<Route>,
+    state: Option<PathBuf>,
 }
 
 impl Builder {
+    /// Keeps what survives the process in this folder.
+    pub(crate) fn state(mut self, folder: &Path) -> Self {
+        self.state = Some(folder.to_owned());
+        self
+    }
+
     /// Adds a route.
     pub(crate) fn route(mut self, path: &str, write: impl FnOnce(Route) -> Route) -> Self {
         self.routes.push(write(Route::new(path)));
@@ -130,6 +137,11 @@ impl Builder {
         let process = Command::new(env!("CARGO_BIN_EXE_pannier"))
             .args(["run", "--log-format", "json", "--config"])
             .arg(&config)
+            // What it leaves behind is for no other test.
+            .env(
+                "STATE_DIRECTORY",
+                self.state.as_deref().unwrap_or(folder.path()),
+            )
             .stdin(Stdio::null())
             .stdout(stdout)
             .stderr(stderr)
@@ -400,6 +412,12 @@ impl Proxy {
     /// SIGTERM: drain and end.
     pub(crate) async fn term(&self) {
         self.signal("TERM").await;
+    }
+
+    /// SIGKILL: it is gone, whatever it was about.
+    pub(crate) async fn kill(&self) {
+        self.signal("KILL").await;
+        self.exit().await;
     }
 
     /// SIGHUP: read the configuration again.

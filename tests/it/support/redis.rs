@@ -40,6 +40,37 @@ impl Redis {
         format!("redis://{}", self.address)
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Makes it a replica of `primary`, and waits until it has all of it.
+    pub(crate) async fn follow(&self, primary: &Self) {
+        let port = primary.address.port().to_string();
+        self.command::<()>(&["REPLICAOF", "127.0.0.1", &port]).await;
+        eventually("a replica to have all of it", async || {
+            let info: String = self.command(&["INFO", "replication"]).await;
+            info.contains("master_link_status:up").then_some(())
+        })
+        .await;
+    }
+
+    /// Makes it a primary.
+    pub(crate) async fn follow_nobody(&self) {
+        self.command::<()>(&["REPLICAOF", "NO", "ONE"]).await;
+    }
+
+    /// Makes it a replica that has lost its primary: a frozen copy.
+    pub(crate) async fn follow_nobody_there(&self) {
+        let port = ports::free().to_string();
+        self.command::<()>(&["REPLICAOF", "127.0.0.1", &port]).await;
+    }
+
+    /// A field of what says which log there is.
+    pub(crate) async fn meta(&self, field: &str) -> Option<String> {
+        self.command(&["HGET", "{test}:log:meta", field]).await
+    }
+
     /// Starts it where it was, empty, and waits until it answers.
     pub(crate) async fn restart(&mut self) {
         self.kill().await;
