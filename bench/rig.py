@@ -213,10 +213,12 @@ def program(floor, name, *more):
     return Server(name, [floor / name, f"127.0.0.1:{port}", *more], port)
 
 
-def wrk(server, path, seconds, connections=64, core=OTHER_CORES, threads=1, latency=False):
-    """Asks for one path for so long; gives requests made, per second, and p99 in ms."""
+def wrk(server, path, seconds, connections=64, core=OTHER_CORES, threads=1, latency=False, script=None):
+    """Asks for one path for so long, or for what a script says; gives requests
+    made, per second, and p99 in ms."""
     command = ["taskset", "-c", core, "wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s"]
     command += ["--latency"] if latency else []
+    command += ["-s", BENCH / script] if script else []
     out = run(*command, f"http://{server.address}{path}")
     if "Non-2xx" in out or "Socket errors" in out:
         sys.exit(f"{server.name} {path}: {out}")

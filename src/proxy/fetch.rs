@@ -372,10 +372,14 @@ impl Fetch {
                 let _ = client.send(First::Validated(entry, cookies));
             }
             refused @ (Storability::Store(_) | Storability::Refuse(_)) => {
+                let mut says_nothing_of_it = false;
                 if let Storability::Refuse(refusal) = refused {
                     count_refusal(cacheable, refusal);
+                    says_nothing_of_it = refusal.is_of_the_request();
                 }
-                self.drop_candidate(cacheable);
+                if !says_nothing_of_it {
+                    self.drop_candidate(cacheable);
+                }
                 if let Some(lead) = &self.lead {
                     lead.land(Landing::NotShareable);
                 }
@@ -396,12 +400,14 @@ impl Fetch {
         // is no worse than what it says.
         let is_settling = refusal == Refusal::Settling;
         let is_failing = answer.head.status.is_server_error();
-        if !is_settling && !is_failing {
+        if !is_settling && !is_failing && refusal != Refusal::RequestNoStore {
             self.remember_not_shareable(cacheable);
         }
         // A good answer that is not to be stored takes the place of what is:
-        // that one is out of date now.
-        if !is_settling && !is_failing {
+        // that one is out of date now. Not one that is so because of who asked,
+        // or how: a stranger could have what is stored dropped.
+        let is_good = matches!(answer.head.status.as_u16(), 200..=399 | 404 | 410);
+        if is_good && !is_settling && !refusal.is_of_the_request() {
             self.drop_candidate(cacheable);
         }
         if let Some(lead) = &self.lead {

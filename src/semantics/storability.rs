@@ -78,6 +78,20 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Whether it is for the request, or for what this proxy has room for, that
+    /// the response is not stored: it says nothing of what is.
+    #[must_use]
+    pub const fn is_of_the_request(self) -> bool {
+        matches!(
+            self,
+            Self::RequestNoStore
+                | Self::Authorization
+                | Self::SetCookie
+                | Self::NoRoom
+                | Self::Settling
+        )
+    }
+
     /// Its name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

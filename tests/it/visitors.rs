@@ -221,6 +221,32 @@ async fn no_stranger_empties_the_store() {
 }
 
 #[tokio::test]
+async fn no_stranger_has_a_stored_response_dropped() {
+    let page = by(|request| {
+        if request.field("x-odd") == "1" {
+            return status(403);
+        }
+        let page = ok("x").max_age(60);
+        match request.field("cookie") {
+            "" => page.header("Set-Cookie", "sid=1"),
+            _ => page,
+        }
+    });
+    let origin = origin::new().get("/x", page).run().await;
+    let proxy = proxy::new(&origin).run().await;
+    let honest = || proxy.get("/x").header("cookie", "sid=1");
+    honest().await.was(Miss);
+    let insisting = || proxy.get("/x").header("cache-control", "no-cache");
+    insisting().await.has("set-cookie", "sid=1");
+    honest().await.was(Hit);
+    insisting().header("x-odd", "1").await.status(403);
+    honest().await.was(Hit);
+    let secret = insisting().header("cookie", "sid=1");
+    secret.header("cache-control", "no-store").await.was(Miss);
+    honest().await.was(Hit);
+}
+
+#[tokio::test]
 async fn a_failure_is_answered_to_the_request_that_met_it() {
     let gate = Gate::new();
     let held = gate.clone();

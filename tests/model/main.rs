@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use stateright::{Checker, HasDiscoveries, Model};
 
 /// A machine that needs longer than this checks less, and the test says so.
-const PATIENCE: Duration = Duration::from_secs(100);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 const FAULTS: [Option<Fault>; 6] = [
     None,
