@@ -24,7 +24,7 @@ pub struct OriginBody {
     /// Leave to have an exchange; given back at the end of the body.
     permit: Option<Permit>,
     /// What [`Self::arrives`] took in.
-    early: VecDeque<Frame<Bytes>>,
+    early: VecDeque<Result<Frame<Bytes>, BodyError>>,
 }
 
 impl OriginBody {
@@ -38,27 +38,33 @@ impl OriginBody {
         }
     }
 
-    /// Takes in a body that states a length of at most `bytes_max`, for as long
-    /// as `wait`. Says whether all of it is there: an answer that comes in one
-    /// piece was made before it was sent.
+    /// Takes in a body of at most `bytes_max`, for as long as `wait`. Says whether
+    /// all of it is there: an answer that comes in one piece was made before it
+    /// was sent.
     pub async fn arrives(&mut self, bytes_max: u64, wait: Duration) -> bool {
         if self.is_end_stream() {
             return true;
         }
-        let is_small = self
-            .size_hint()
-            .exact()
-            .is_some_and(|length| length <= bytes_max);
-        if !is_small {
+        if self.size_hint().lower() > bytes_max {
             return false;
         }
         let all = async {
+            let mut bytes = 0;
             while !self.body.is_end_stream() {
                 match poll_fn(|cx| self.poll_origin(cx)).await {
-                    Some(Ok(frame)) => self.early.push_back(frame),
+                    Some(Ok(frame)) => {
+                        bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                        self.early.push_back(Ok(frame));
+                        if bytes > bytes_max {
+                            return false;
+                        }
+                    }
                     None => return true,
-                    // Met again by who reads it.
-                    Some(Err(_)) => return false,
+                    // For the reader to meet.
+                    Some(Err(error)) => {
+                        self.early.push_back(Err(error));
+                        return false;
+                    }
                 }
             }
             true
@@ -93,8 +99,8 @@ impl HttpBody for OriginBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        if let Some(frame) = this.early.pop_front() {
-            return Poll::Ready(Some(Ok(frame)));
+        if let Some(next) = this.early.pop_front() {
+            return Poll::Ready(Some(next));
         }
         this.poll_origin(cx)
     }
@@ -105,7 +111,7 @@ impl HttpBody for OriginBody {
 
     fn size_hint(&self) -> SizeHint {
         let left = self.body.size_hint();
-        let early = self.early.iter().filter_map(Frame::data_ref);
+        let early = self.early.iter().flatten().filter_map(Frame::data_ref);
         let early: u64 = early.map(|data| data.len() as u64).sum();
         match left.exact() {
             Some(left) => SizeHint::with_exact(left + early),

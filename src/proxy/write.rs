@@ -125,7 +125,7 @@ async fn forward(
     let exchanged = outcome?;
     let storing = posted
         .and_then(|posted| posted.storable(&ask, &exchanged.answer, bans.len(), receipt.number));
-    if let Some(storing) = storing {
+    if let Some(storing) = storing.filter(|_| !is_streamed) {
         return storing.store(shared, ask, exchanged).await;
     }
     let (response, took) = exchanged.into_response(&shared, &ask);
