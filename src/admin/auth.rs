@@ -148,12 +148,18 @@ fn is_local_or_address(authority: &[u8]) -> bool {
         return false;
     };
     if let Some(rest) = authority.strip_prefix('[') {
-        return rest
-            .split_once(']')
-            .is_some_and(|(address, _)| address.parse::<Ipv6Addr>().is_ok());
+        return rest.split_once(']').is_some_and(|(address, port)| {
+            let is_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_number);
+            is_port && address.parse::<Ipv6Addr>().is_ok()
+        });
     }
-    let host = authority.split(':').next().unwrap_or_default();
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok()
+    let (host, port) = authority.split_once(':').unwrap_or((authority, ""));
+    let is_local = host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok();
+    is_local && is_number(port)
+}
+
+fn is_number(port: &str) -> bool {
+    port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Middleware: lets a request pass or answers it with the refusal; no answer
@@ -194,6 +200,8 @@ mod tests {
             ("localhost.evil.example", false),
             ("127.0.0.1.evil.example", false),
             ("[evil]:9090", false),
+            ("[::1].evil.example", false),
+            ("localhost:80@evil.example", false),
             ("", false),
         ] {
             assert_eq!(is_local_or_address(host.as_bytes()), is_fine, "{host}");

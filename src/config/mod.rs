@@ -339,6 +339,8 @@ pub struct InvalidationRule {
     pub tags: Vec<Box<str>>,
     /// `default`: what they invalidate unasked; `None`: as `[invalidation]` says.
     pub default: Option<DefaultInvalidation>,
+    /// `methods` is left out: `default` holds for every method that writes.
+    pub is_for_all_methods: bool,
 }
 
 /// One of `[[warm]]`: what to fetch at the start.

@@ -254,6 +254,7 @@ fn invalidation(mut table: Table<'_>) -> Option<InvalidationRule> {
         },
         "Writes to a path that matches; {name} is remembered for purge.",
     );
+    let is_for_all_methods = !table.has("methods");
     let methods = table.option(
         "methods",
         vec![Method::POST, Method::PUT, Method::PATCH, Method::DELETE],
@@ -290,7 +291,7 @@ fn invalidation(mut table: Table<'_>) -> Option<InvalidationRule> {
         "default",
         "\"none\"",
         default_invalidations(),
-        "What these writes invalidate by themselves, in the place of what `[invalidation]` says: \"none\" for a beacon, a login, a POST that reads.",
+        "What these writes invalidate by themselves, in the place of what `[invalidation]` says: \"none\" for a beacon, a login, a POST that reads. Where `methods` is left out, it holds for every method that writes.",
     );
     if methods.is_empty() {
         table.problem(
@@ -314,6 +315,7 @@ fn invalidation(mut table: Table<'_>) -> Option<InvalidationRule> {
         purge,
         tags,
         default,
+        is_for_all_methods,
     })
 }
 

@@ -95,6 +95,7 @@ pub fn is_twin_of_ours(name: &str) -> bool {
     name.contains('_')
         && (HOP_BY_HOP.iter().any(is_twin)
             || OF_THE_WAY.iter().any(is_twin)
+            || is_of_the_way(&name.replace('_', "-"))
             || END_TO_END.iter().any(is_twin)
             || is_read_as(name, "http2-settings"))
 }
@@ -113,7 +114,7 @@ static END_TO_END: [HeaderName; 9] = [
 ];
 
 fn is_end_to_end(name: &HeaderName) -> bool {
-    END_TO_END.contains(name)
+    !can_be_hop_by_hop(name.as_str())
 }
 
 /// Whether a field of this name speaks of one connection, whatever
@@ -126,17 +127,24 @@ pub fn is_hop_by_hop(name: &str) -> bool {
 /// Whether `Connection` can make a field of this name one that does.
 #[must_use]
 pub fn can_be_hop_by_hop(name: &str) -> bool {
-    !is_any(&END_TO_END, name)
+    // What a proxy before us says of the way is not its client's to take away.
+    !is_any(&END_TO_END, name) && !is_of_the_way(name)
 }
 
 /// Whether a field of this name says something of the way a request took.
 #[must_use]
 pub fn is_of_the_way(name: &str) -> bool {
+    const PREFIX: &[u8] = b"x-forwarded";
+    let bytes = name.as_bytes();
     // Few names begin like one of them.
-    matches!(
-        name.as_bytes(),
-        [b'f' | b'F' | b'x' | b'X' | b't' | b'T' | b'c' | b'C', ..]
-    ) && is_any(&OF_THE_WAY, name)
+    let may_be = bytes
+        .first()
+        .is_some_and(|first| b"cfprtwx".contains(&first.to_ascii_lowercase()));
+    let has_prefix = || {
+        let start = bytes.get(..PREFIX.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
+    };
+    may_be && (has_prefix() || is_any(&OF_THE_WAY, name))
 }
 
 /// Whether a field of this name is set, or added to, on the way to the origin,
@@ -190,54 +198,56 @@ fn joined(list: &HeaderValue, member: &HeaderValue) -> HeaderValue {
     HeaderValue::from_maybe_shared(line.freeze()).unwrap_or_else(|_| member.clone())
 }
 
-/// What a peer may say of the way a request took, and what else frameworks
-/// believe of it: address of the client, scheme, port, name and prefix of the
+/// What a peer may say of the way a request took, besides `X-Forwarded-…`, and what
+/// else frameworks believe of it: address of the client, scheme, port, name and prefix of the
 /// server. An application makes redirects, links and decisions of them, so a
 /// stranger's word must not get through.
 static OF_THE_WAY: [HeaderName; 28] = [
     FORWARDED,
-    X_FORWARDED_FOR,
-    X_FORWARDED_PROTO,
-    X_FORWARDED_HOST,
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-scheme"),
-    HeaderName::from_static("x-forwarded-protocol"),
-    HeaderName::from_static("x-forwarded-ssl"),
-    HeaderName::from_static("x-forwarded-https"),
-    HeaderName::from_static("x-forwarded-server"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    HeaderName::from_static("x-forwarded-path"),
-    HeaderName::from_static("x-forwarded-uri"),
-    HeaderName::from_static("x-forwarded-by"),
-    HeaderName::from_static("x-forwarded"),
     HeaderName::from_static("x-url-scheme"),
     HeaderName::from_static("x-scheme"),
     HeaderName::from_static("x-script-name"),
     HeaderName::from_static("x-original-uri"),
     HeaderName::from_static("x-original-proto"),
+    HeaderName::from_static("x-original-for"),
+    HeaderName::from_static("x-original-method"),
+    HeaderName::from_static("x-original-prefix"),
+    HeaderName::from_static("x-http-host-override"),
+    HeaderName::from_static("x-arr-ssl"),
+    HeaderName::from_static("x-appengine-https"),
+    HeaderName::from_static("x-envoy-original-path"),
     HeaderName::from_static("x-real-ip"),
     HeaderName::from_static("x-client-ip"),
     HeaderName::from_static("x-cluster-client-ip"),
-    HeaderName::from_static("true-client-ip"),
-    HeaderName::from_static("cf-connecting-ip"),
     HeaderName::from_static("x-envoy-external-address"),
+    HeaderName::from_static("cf-connecting-ip"),
+    HeaderName::from_static("cf-visitor"),
     HeaderName::from_static("client-ip"),
+    HeaderName::from_static("cloudfront-forwarded-proto"),
+    HeaderName::from_static("fastly-ssl"),
     HeaderName::from_static("front-end-https"),
+    HeaderName::from_static("proxy"),
+    HeaderName::from_static("remote-user"),
+    HeaderName::from_static("true-client-ip"),
+    HeaderName::from_static("wl-proxy-client-ip"),
+    HeaderName::from_static("wl-proxy-ssl"),
 ];
 
 /// Those of them that say where a request came from, not what it is for: two
 /// clients may be given one response for all that.
-static OF_THE_CLIENT: [HeaderName; 10] = [
+static OF_THE_CLIENT: [HeaderName; 12] = [
     X_FORWARDED_FOR,
     HeaderName::from_static("x-forwarded-by"),
     HeaderName::from_static("x-forwarded"),
     HeaderName::from_static("x-real-ip"),
     HeaderName::from_static("x-client-ip"),
     HeaderName::from_static("x-cluster-client-ip"),
-    HeaderName::from_static("true-client-ip"),
-    HeaderName::from_static("cf-connecting-ip"),
     HeaderName::from_static("x-envoy-external-address"),
+    HeaderName::from_static("x-original-for"),
+    HeaderName::from_static("cf-connecting-ip"),
     HeaderName::from_static("client-ip"),
+    HeaderName::from_static("true-client-ip"),
+    HeaderName::from_static("wl-proxy-client-ip"),
 ];
 
 /// Whether a field of this name tells the application what scheme, host or
@@ -252,7 +262,7 @@ pub fn is_of_the_target(name: &str) -> bool {
 pub fn set_forwarded(fields: &mut HeaderMap, peer: IpAddr, is_trusted: bool) {
     let host = fields.get(HOST).cloned();
     if !is_trusted {
-        remove_any(fields, &OF_THE_WAY);
+        remove_where(fields, |name| is_of_the_way(name.as_str()));
     }
     let mut address = Vec::with_capacity(40);
     push_address(&mut address, peer);

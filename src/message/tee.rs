@@ -115,6 +115,19 @@ impl Spring {
             id,
         })
     }
+
+    /// A reader of the same for another than the one whose request it answers:
+    /// trailers are for that one.
+    #[must_use]
+    pub fn follower(&self) -> Option<Reader> {
+        let reader = self.reader()?;
+        let mut state = self.shared.state.lock();
+        if let Some(follower) = state.readers.get_mut(reader.id) {
+            follower.has_trailers_taken = true;
+        }
+        drop(state);
+        Some(reader)
+    }
 }
 
 impl Pour {
@@ -418,11 +431,14 @@ mod tests {
     async fn trailers_arrive_after_the_last_piece() {
         let (pour, spring) = tee(None);
         let reader = spring.reader().expect("it keeps");
+        let follower = spring.follower().expect("it keeps");
         pour.push(Bytes::from_static(b"x"));
         let mut trailers = HeaderMap::new();
         trailers.insert("x-sum", http::HeaderValue::from_static("1"));
         pour.finish(Some(trailers.clone()));
         let collected = reader.collect().await.expect("whole");
         assert_eq!(collected.trailers(), Some(&trailers));
+        let followed = follower.collect().await.expect("a whole body");
+        assert_eq!(followed.trailers(), None);
     }
 }

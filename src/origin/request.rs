@@ -14,7 +14,7 @@ use crate::rule::{self, Rule};
 /// Fields by which frameworks let a request speak of another resource or
 /// method than its own. A response to one must never be stored under the
 /// resource it was sent to.
-static OVERRIDES: [HeaderName; 7] = [
+static OVERRIDES: [HeaderName; 10] = [
     HeaderName::from_static("x-original-url"),
     HeaderName::from_static("x-rewrite-url"),
     HeaderName::from_static("x-http-method-override"),
@@ -22,6 +22,9 @@ static OVERRIDES: [HeaderName; 7] = [
     HeaderName::from_static("x-method-override"),
     HeaderName::from_static("x-original-host"),
     HeaderName::from_static("x-host"),
+    HeaderName::from_static("x-matched-path"),
+    HeaderName::from_static("x-middleware-subrequest"),
+    HeaderName::from_static("x-now-route-matches"),
 ];
 
 /// Whether a request asks the application to read it as another one, by a

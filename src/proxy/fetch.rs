@@ -30,7 +30,7 @@ use crate::message::tee::tee;
 use crate::origin::error::{OriginError, OriginErrorKind};
 use crate::rule::{self, Rule};
 use crate::semantics::policy::{Policy, StoreSetCookie};
-use crate::semantics::reuse;
+use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::storability::{Exchange, Refusal, Storability, judge, remove_cookies};
 use crate::semantics::stored::{Position, StoredResponse};
 use crate::semantics::update::{freshened, is_of_another};
@@ -164,6 +164,16 @@ impl Fetch {
         };
         let length = http_body::Body::size_hint(&answer.body).exact()?;
         part::completes(beginning, &answer.head.headers, length)
+    }
+
+    /// Whether the candidate is fresh to a request that asks for nothing else.
+    fn has_fresh(&self) -> bool {
+        let now = self.shared.clock.now();
+        self.candidate.as_ref().is_some_and(|candidate| {
+            let directives = RequestDirectives::default();
+            let kept = candidate.kept();
+            self.shared.assess(kept, self.ask.started, now, &directives) == Reuse::Fresh
+        })
     }
 
     fn drop_candidate(&self, cacheable: &Cacheable) {
@@ -407,7 +417,10 @@ impl Fetch {
         // that one is out of date now. Not one that is so because of who asked,
         // or how: a stranger could have what is stored dropped.
         let is_good = matches!(answer.head.status.as_u16(), 200..=399 | 404 | 410);
-        if is_good && !is_settling && !refusal.is_of_the_request() {
+        // `private` may be said to this visitor alone, and what is fresh stays so.
+        let may_be_for_one = matches!(refusal, Refusal::Private | Refusal::NoStore);
+        let is_kept = refusal.is_of_the_request() || (may_be_for_one && self.has_fresh());
+        if is_good && !is_settling && !is_kept {
             self.drop_candidate(cacheable);
         }
         if let Some(lead) = &self.lead {

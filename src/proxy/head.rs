@@ -12,7 +12,7 @@ use super::judged::{exchange, stored_head};
 use super::read::lookup;
 use super::shared::Shared;
 use crate::message::Body;
-use crate::semantics::storability::{Exchange, Refusal, Storability, judge};
+use crate::semantics::storability::{Exchange, Storability, judge};
 use crate::semantics::stored::{Position, StoredResponse};
 use crate::semantics::update::is_same_by_head;
 use crate::store::memory::{Departure, Entry};
@@ -62,7 +62,7 @@ fn learn(
     });
     let storable = match judged {
         Some(Storability::Store(storable)) => storable,
-        None | Some(Storability::Refuse(Refusal::NoStore | Refusal::Private)) => {
+        None => {
             let memory = &shared.store.memory;
             return memory.remove(&cacheable.cache, stored.kept(), Departure::Expired);
         }

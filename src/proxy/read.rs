@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use http::Response;
-use http::header::SET_COOKIE;
+use http::header::{SET_COOKIE, VIA};
 
 use super::ask::{Ask, Cacheable};
 use super::failure::{Failure, ProxyError};
@@ -19,6 +19,7 @@ use super::shared::Shared;
 use super::told::{CacheStatus, Forwarded, Told};
 use super::{head, part, pass, reply};
 use crate::message::Body;
+use crate::message::fields::is_of_the_way;
 use crate::origin::error::OriginError;
 use crate::rule::{self, Rule};
 use crate::semantics::key::CacheKey;
@@ -26,10 +27,15 @@ use crate::semantics::outcome::CacheResult;
 use crate::semantics::reuse::{self, Reuse, Why};
 use crate::semantics::vary::SecondaryKey;
 use crate::store::memory::Entry;
+use crate::telemetry::spans::TRACEPARENT;
 
 /// A request follows so many flights that turn out not to be for it, then asks
 /// the origin itself.
 const JOINS_MAX: usize = 4;
+
+/// After so many fetches that failed at the request of another, a request shares
+/// a fetch only with those that ask the same in every field.
+const FAILURES_MAX: usize = 2;
 
 /// A read under way.
 struct Read<'a> {
@@ -158,7 +164,7 @@ impl Read<'_> {
     async fn fetch_coalesced(mut self, cacheable: &Cacheable) -> Result<Response<Body>, Failure> {
         let mut secondary = self.expected_secondary(cacheable);
         let wait = self.ask.site.config.coalescing.wait_timeout;
-        let mut failure = None;
+        let mut failures = 0;
         for _ in 0..JOINS_MAX {
             let began = self.shared.invalidation.position();
             let flight_key = (cacheable.key, secondary);
@@ -198,7 +204,14 @@ impl Read<'_> {
                     if !rule::holds(Rule::OwnFailure) {
                         return self.answer_failure(error, true);
                     }
-                    failure = Some(error);
+                    failures += 1;
+                    if failures > FAILURES_MAX {
+                        // It failed at the very same request.
+                        return self.answer_failure(error, true);
+                    }
+                    if failures == FAILURES_MAX {
+                        secondary = self.shape();
+                    }
                 }
                 Ok(Landing::Reusable(entry, source)) => {
                     let head = &entry.response.head;
@@ -223,11 +236,26 @@ impl Read<'_> {
                 }
             }
         }
-        match failure {
-            // Whoever asks next would be the last thing a failing origin needs.
-            Some(error) => self.answer_failure(error, true),
-            None => self.fetch_alone().await,
+        self.fetch_alone().await
+    }
+
+    /// A key of all that the origin is told: only a request that tells it the same
+    /// fails as this one does.
+    fn shape(&self) -> SecondaryKey {
+        let mut hasher = blake3::Hasher::new();
+        let fields = &self.ask.forwarded;
+        let told = fields
+            .iter()
+            .filter(|(name, _)| !is_of_the_way(name.as_str()) && **name != VIA);
+        for (name, value) in told.filter(|(name, _)| **name != TRACEPARENT) {
+            for part in [name.as_str().as_bytes(), value.as_bytes()] {
+                hasher.update(&(part.len() as u64).to_le_bytes());
+                hasher.update(part);
+            }
         }
+        let mut shape = [0; 16];
+        hasher.finalize_xof().fill(&mut shape);
+        SecondaryKey(shape)
     }
 
     /// Asks the origin whatever others do; what comes may still be stored.
@@ -369,7 +397,7 @@ impl Read<'_> {
 
     /// Streams somebody else's fetch; `None` where it is too late to.
     fn follow_filling(&self, filling: &Filling) -> Option<Response<Body>> {
-        let body = Body::Shared(filling.spring.reader()?);
+        let body = Body::Shared(filling.spring.follower()?);
         let status = CacheStatus {
             is_stored: true,
             is_collapsed: true,

@@ -9,6 +9,7 @@ use super::stored::Target;
 use super::target::RequestTarget;
 use super::told::ToldTarget;
 use crate::message::lines::FieldLines;
+use crate::percent::decode;
 use crate::rule::{self, Rule};
 
 /// A cache key: the BLAKE3 digest of a length-prefixed canonical form of the
@@ -85,6 +86,12 @@ impl CacheKey {
                 hasher.part(value);
             }
             hasher.end_of_list();
+            if rule::holds(Rule::CookieNames) && may_be_read_elsewhere(fields, name) {
+                for line in fields.lines(&COOKIE) {
+                    hasher.part(line);
+                }
+                hasher.end_of_list();
+            }
         }
         Self(hasher.finish())
     }
@@ -111,49 +118,48 @@ impl Target {
     }
 }
 
+/// The values of a cookie where it is written as browsers write it.
 fn cookies<'a>(
     fields: &'a (impl FieldLines + ?Sized),
     name: &'a str,
 ) -> impl Iterator<Item = &'a [u8]> {
-    let pairs = fields
+    pairs(fields).filter_map(move |pair| value_of(pair, name))
+}
+
+fn pairs(fields: &(impl FieldLines + ?Sized)) -> impl Iterator<Item = &[u8]> {
+    fields
         .lines(&COOKIE)
-        .flat_map(|line| line.split(|byte| *byte == b';'));
-    // Some applications part cookies at `,` as well.
-    let readings = pairs.flat_map(|pair| {
-        let has_several = memchr::memchr(b',', pair).is_some();
-        let inner = pair
-            .split(|byte| *byte == b',')
-            .filter(move |_| has_several);
-        std::iter::once(pair).chain(inner)
-    });
-    readings.filter_map(move |pair| {
-        let at = memchr::memchr(b'=', pair)?;
-        let (given, value) = (&pair[..at], &pair[at + 1..]);
-        names_cookie(given, name).then(|| value.trim_ascii())
+        .flat_map(|line| line.split(|byte| *byte == b';'))
+}
+
+/// What `name=value` gives; blanks may stand before it.
+fn value_of<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let at = memchr::memchr(b'=', pair)?;
+    let (given, value) = (pair[..at].trim_ascii_start(), &pair[at + 1..]);
+    let is_plain = !value.contains(&b'"') && !value.contains(&b',');
+    (given == name.as_bytes() && is_plain).then_some(value)
+}
+
+/// Whether some application may find a cookie where it is not written as
+/// browsers write it: in other quotes, escapes or case, behind other separators,
+/// or in one of several lines. What it finds there, only it knows.
+fn may_be_read_elsewhere(fields: &(impl FieldLines + ?Sized), name: &str) -> bool {
+    let has_several = fields.lines(&COOKIE).nth(1).is_some();
+    let wanted = loose_name(name);
+    pairs(fields).any(|pair| {
+        let is_plain = value_of(pair, name).is_some();
+        let mentions = !is_plain && mentions(&String::from_utf8_lossy(pair), &wanted);
+        mentions || (is_plain && has_several)
     })
 }
 
-/// Whether an application may read `given` as the cookie `name`: without what
-/// is not text around it, and with its escapes decoded.
-fn names_cookie(given: &[u8], name: &str) -> bool {
-    if !rule::holds(Rule::CookieNames) {
-        return given.trim_ascii_start() == name.as_bytes();
-    }
-    let is_text = |byte: &u8| byte.is_ascii_graphic() && *byte != b'"';
-    let start = given.iter().position(is_text).unwrap_or(given.len());
-    let end = given
-        .iter()
-        .rposition(is_text)
-        .map_or(start, |last| last + 1);
-    let trimmed = &given[start..end];
-    if trimmed == name.as_bytes() {
-        return true;
-    }
-    let is_odd = |byte: &u8| matches!(byte, b'%' | b'+' | b'[' | b'.' | b' ');
-    if !trimmed.iter().any(is_odd) {
-        return false;
-    }
-    std::str::from_utf8(trimmed).is_ok_and(|text| loose_name(text) == loose_name(name))
+/// Whether a text has a name in it as a word, once its escapes are decoded.
+fn mentions(text: &str, wanted: &str) -> bool {
+    let text = decode(text).to_ascii_lowercase();
+    let is_of_name =
+        |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
+    text.split(|character| !is_of_name(character))
+        .any(|word| word.replace('.', "_") == wanted)
 }
 
 /// Hashes parts so that no two lists of parts give the same bytes.
@@ -266,6 +272,20 @@ mod tests {
             "sid[]=7",
         ] {
             assert_ne!(key(&spec, "/a", &[("cookie", line)]), none, "{line}");
+        }
+        let plain = key(&spec, "/a", &[("cookie", "sid=7")]);
+        for line in [
+            "a=1, sid=7",
+            "\"sid\"=7",
+            "s%69d=7",
+            "sid[]=7",
+            "\"sid=7",
+            "SID=7",
+            "x=1 sid=7",
+            "sid",
+        ] {
+            let odd = key(&spec, "/a", &[("cookie", line)]);
+            assert!(odd != plain && odd != none, "{line}");
         }
         let one = key(&spec, "/a", &[("cookie", "sid=7,8")]);
         assert_ne!(one, key(&spec, "/a", &[("cookie", "sid=7,9")]));

@@ -12,6 +12,9 @@ use super::policy::{KeySpec, QueryKey};
 use crate::percent::decode;
 use crate::rule::{self, Rule};
 
+/// Past so many parameters all of them count: fewer than any framework reads.
+const PARAMETERS_MAX: usize = 200;
+
 /// The query as it stands in the key: the parameters that count, sorted by
 /// name; those of one name keep their order, which may mean something.
 #[must_use]
@@ -23,9 +26,15 @@ pub fn query_in_key<'a>(spec: &KeySpec, query: Option<&'a str>) -> Cow<'a, str> 
     if takes_all && !query.contains('&') {
         return Cow::Borrowed(query);
     }
+    // Applications read so many parameters and no more: which ones they leave
+    // out depends on all that stand before.
+    let has_many = memchr::memchr_iter(b'&', query.as_bytes()).count() >= PARAMETERS_MAX;
     let mut parameters: Vec<&str> = query
         .split('&')
-        .filter(|parameter| !parameter.is_empty() && counts(spec, parameter))
+        .filter(|parameter| {
+            let is_bypass = is_named_bypass(spec, parameter);
+            !parameter.is_empty() && !is_bypass && (has_many || counts(spec, parameter))
+        })
         .collect();
     if !rule::holds(Rule::QueryNames) {
         parameters.sort_by(|one, other| raw_name(one).cmp(raw_name(other)));
@@ -67,15 +76,22 @@ pub fn query_to_forward<'a>(spec: &KeySpec, query: &'a str) -> Cow<'a, str> {
     Cow::Owned(kept.join("&"))
 }
 
+/// Whether it is the parameter of `bypass_query`, which is never forwarded.
+fn is_named_bypass(spec: &KeySpec, parameter: &str) -> bool {
+    let bypass = spec.bypass_query.as_ref();
+    bypass.is_some_and(|(name, _)| parameter_name(parameter) == *name)
+}
+
 fn counts(spec: &KeySpec, parameter: &str) -> bool {
     let name = parameter_name(parameter);
-    if let Some((bypass, _)) = &spec.bypass_query
-        && *bypass == name
-    {
-        return false;
-    }
     // Some applications read `;` as `&`: what may hide another parameter counts.
     if parameter.contains(';') {
+        return true;
+    }
+    // What a name with anything odd in it is to an application, only that knows.
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    if rule::holds(Rule::QueryNames) && spec.query != QueryKey::None && !name.bytes().all(is_plain)
+    {
         return true;
     }
     match &spec.query {

@@ -2,7 +2,8 @@
 //! (RFC 9111 §4.1 allows it "in a way that is known to have identical
 //! semantics").
 //!
-//! Every field: lines combined, white space around list members removed.
+//! Every field: lines combined, white space around list members removed; empty
+//! members stay, since what is no list to its application is read whole.
 //! `Accept`, `Accept-Charset`, `Accept-Encoding` and `Accept-Language` are
 //! lists of choices whose order means nothing beside their weights (RFC 9110
 //! §12.4.2, §12.5): weights are written one way, members sorted, case folded
@@ -64,8 +65,8 @@ impl Choice {
     }
 }
 
-/// The members of a field over all its lines, without the empty ones. A line
-/// with a quoted string is one member: a comma in it separates nothing.
+/// The members of a field over all its lines, the empty ones too. A line with a
+/// quoted string is one member: a comma in it separates nothing.
 fn members<'a>(
     name: &'a HeaderName,
     request: &'a (impl FieldLines + ?Sized),
@@ -80,13 +81,15 @@ fn members<'a>(
             continue;
         }
         let parts = line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-        members.extend(parts.filter(|member| !member.is_empty()));
+        members.extend(parts);
     }
     Some(members)
 }
 
 fn choices(members: &[&[u8]]) -> Option<Vec<Choice>> {
-    members.iter().map(|member| choice(member)).collect()
+    // Empty members of a list mean nothing (RFC 9110 §5.6.1).
+    let members = members.iter().filter(|member| !member.is_empty());
+    members.map(|member| choice(member)).collect()
 }
 
 /// Reads `name [;parameter]… [;q=weight]`; `None` where it cannot be read.
@@ -96,11 +99,17 @@ fn choice(member: &[u8]) -> Option<Choice> {
     }
     let mut name = Vec::with_capacity(member.len());
     let mut weight = WEIGHT_MAX;
+    let mut is_weighed = false;
     for (index, part) in member.split(|byte| *byte == b';').enumerate() {
         let part = part.trim_ascii();
         let weight_text = part.strip_prefix(b"q=").or(part.strip_prefix(b"Q="));
         match weight_text {
-            Some(text) if index > 0 => weight = thousandths(text)?,
+            // Of two weights one application takes the first, another the last.
+            Some(_) if index > 0 && is_weighed => return None,
+            Some(text) if index > 0 => {
+                weight = thousandths(text)?;
+                is_weighed = true;
+            }
             _ => {
                 if index > 0 {
                     name.push(b';');
@@ -165,7 +174,18 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_member_is_told_apart_where_the_field_may_be_no_list() {
+        let name = HeaderName::from_static("x-currency");
+        let value = |lines: &[&'static str]| normalise(&name, &request("x-currency", lines));
+        for other in [&["EUR,"][..], &[",EUR"], &["", "EUR"], &["EUR,,"]] {
+            assert_ne!(value(other), value(&["EUR"]), "{other:?}");
+        }
+        assert_eq!(value(&["A, B"]), value(&["A", "B"]));
+    }
+
+    #[test]
     fn what_cannot_be_read_is_left_in_its_order() {
+        assert_ne!(language(&["de;q=0;q=1"]), language(&["de"]));
         assert_ne!(language(&["en;q=x, de"]), language(&["de, en;q=x"]));
         assert_ne!(language(&["en;q=2, de"]), language(&["de, en;q=2"]));
     }

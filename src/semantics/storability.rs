@@ -267,8 +267,8 @@ fn is_status_storable(status: StatusCode, freshness: &Freshness, policy: &Policy
     let is_explicit = freshness.source == LifetimeSource::Origin;
     let is_guessed = freshness.source == LifetimeSource::Heuristic;
     match status.as_u16() {
-        // 304 is an answer to a condition, never a response of its own.
-        304 => false,
+        // Answers to a condition and to a range, never responses of their own.
+        304 | 416 => false,
         200..=299 if policy.ttl.is_some() => true,
         200..=399 => is_explicit || is_guessed || is_heuristically_cacheable(status),
         400..=599 => {

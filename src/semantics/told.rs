@@ -40,15 +40,18 @@ impl ToldTarget {
             .collect();
         // Those of one name keep their order.
         lines.sort_by(|one, other| one.0.cmp(&other.0));
+        let is_alone = |name: &str| lines.iter().filter(|(other, _)| other == name).count() == 1;
+        let has_one_proto = is_alone(X_FORWARDED_PROTO.as_str());
+        let has_one_host = is_alone(X_FORWARDED_HOST.as_str());
         for (name, value) in lines {
             if name == FORWARDED.as_str() {
                 told.add_forwarded(value);
             } else if name == X_FORWARDED_PROTO.as_str() {
-                if !value.eq_ignore_ascii_case(b"http") {
+                if !has_one_proto || !value.eq_ignore_ascii_case(b"http") {
                     add(&mut told.scheme, &name, value);
                 }
             } else if name == X_FORWARDED_HOST.as_str() {
-                if value.eq_ignore_ascii_case(host.as_bytes()) {
+                if has_one_host && value.eq_ignore_ascii_case(host.as_bytes()) {
                     continue;
                 }
                 add(&mut told.hosts, &name, value);
@@ -110,9 +113,10 @@ fn add(bytes: &mut Vec<u8>, name: &str, value: &[u8]) {
 }
 
 fn split_outside_quotes(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
-    let mut is_quoted = false;
+    let (mut is_quoted, mut is_escaped) = (false, false);
     text.split(move |byte| {
-        is_quoted ^= *byte == b'"';
+        is_quoted ^= *byte == b'"' && !is_escaped;
+        is_escaped = is_quoted && !is_escaped && *byte == b'\\';
         *byte == separator && !is_quoted
     })
 }
@@ -154,6 +158,11 @@ mod tests {
             &[("x-script-name", "/shop")],
             &[("front-end-https", "on")],
             &[("forwarded", "for=192.0.2.1;proto=https")],
+            &[("forwarded", "for=\"x\\\"\";proto=ftp")],
+            &[
+                ("x-forwarded-proto", "http"),
+                ("x-forwarded-proto", "https"),
+            ],
             &[("forwarded", "for=\"a,b\";host=shop.example")],
             &[],
         ];

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Version;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -31,7 +32,11 @@ impl Fate {
 
 /// Puts a request body under the limits: `413` at once where it says that it
 /// is too large. A request without a body costs nothing here.
-pub(super) fn guard(incoming: Incoming, limits: &Limits) -> Result<(Body, Fate), Problem> {
+pub(super) fn guard(
+    incoming: Incoming,
+    version: Version,
+    limits: &Limits,
+) -> Result<(Body, Fate), Problem> {
     if incoming.is_end_stream() {
         return Ok((Body::Empty, Fate::default()));
     }
@@ -44,6 +49,7 @@ pub(super) fn guard(incoming: Incoming, limits: &Limits) -> Result<(Body, Fate),
     let fate = Arc::new(OnceLock::new());
     let guarded = Guarded {
         incoming: Some(incoming),
+        is_h2: version == Version::HTTP_2,
         bytes_max,
         bytes: 0,
         idle_timeout: limits.body_idle_timeout,
@@ -57,6 +63,7 @@ pub(super) fn guard(incoming: Incoming, limits: &Limits) -> Result<(Body, Fate),
 struct Guarded {
     /// `None` once it failed.
     incoming: Option<Incoming>,
+    is_h2: bool,
     bytes_max: Option<u64>,
     /// Read so far.
     bytes: u64,
@@ -66,6 +73,11 @@ struct Guarded {
 }
 
 impl Guarded {
+    fn is_cut_short(&self) -> bool {
+        let has_end = self.incoming.as_ref().is_none_or(HttpBody::is_end_stream);
+        self.is_h2 && !has_end
+    }
+
     fn fail(&mut self, error: BodyError) -> Option<Result<Frame<Bytes>, BodyError>> {
         // Dropped, so that nothing more of it is taken from the connection.
         self.incoming = None;
@@ -97,6 +109,11 @@ impl HttpBody for Guarded {
         };
         this.deadline.clear();
         let frame = match next {
+            // A stream of HTTP/2 that was reset without an error ends without its end.
+            None if this.is_cut_short() => {
+                let cut = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+                return Poll::Ready(this.fail(BodyError::Broken(cut.into())));
+            }
             None => return Poll::Ready(None),
             Some(Err(error)) => {
                 return Poll::Ready(this.fail(BodyError::Broken(error.into())));

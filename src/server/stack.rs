@@ -91,7 +91,7 @@ impl Stack {
         }
         check(&request, &self.limits)?;
         let (mut parts, incoming) = request.into_parts();
-        let (body, fate) = body::guard(incoming, &self.limits)?;
+        let (body, fate) = body::guard(incoming, parts.version, &self.limits)?;
 
         if parts.version == Version::HTTP_2 {
             say_as_http1(&mut parts);
