@@ -20,8 +20,8 @@ use crate::message::{Body, BodyError};
 
 /// What hyper is given at once (bytes). It queues up to sixteen pieces that the
 /// origin has not read, whatever their size: so this bounds what waits for an
-/// origin that reads nothing to 64 KiB.
-const PIECE_BYTES_MAX: usize = 4 * 1024;
+/// origin that reads nothing to 32 KiB.
+const PIECE_BYTES_MAX: usize = 2 * 1024;
 
 /// A request body that tells how it goes.
 #[derive(Debug)]

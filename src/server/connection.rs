@@ -96,7 +96,7 @@ pub(super) async fn serve<I, S, E>(
             let mut builder = http1::Builder::new();
             builder
                 .header_read_timeout(None)
-                .max_buf_size(BUFFER_BYTES_MIN.max(limits.head_bytes_max.saturating_mul(2)));
+                .max_buf_size(BUFFER_BYTES_MIN.max(limits.head_bytes_max.saturating_add(4 * 1024)));
             let connection = builder
                 .serve_connection(TokioIo::new(guard), service)
                 .with_upgrades();
