@@ -22,6 +22,10 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// `body_idle_timeout`: between two pieces of a request body (`"30s"`).
     pub body_idle_timeout: Duration,
+    /// `body_rate_min`: bytes of a request body in a second of waiting for its
+    /// client, once it has been waited for for some seconds; below it `408`
+    /// (`"256B"`; `0`: no bound).
+    pub body_rate_min: u64,
     /// `write_idle_timeout`: a client that takes nothing for so long is cut (`"60s"`).
     pub write_idle_timeout: Duration,
     /// `idle_timeout`: a kept-alive connection without a request (`"75s"`).

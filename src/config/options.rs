@@ -209,6 +209,12 @@ fn limits(mut table: Table<'_>) -> Limits {
         ),
         head_timeout: table.option("head_timeout", seconds(10), waits(), "From the first byte of a request head to its last; also for the first byte of a new connection."),
         body_idle_timeout: table.option("body_idle_timeout", seconds(30), waits(), "Between two pieces of a request body."),
+        body_rate_min: table.option(
+            "body_rate_min",
+            256,
+            Sizes { min: 0, max: GIB },
+            "A request body that comes more slowly, in bytes for each second that its client is waited for, gets 408; the first ten seconds are free; 0: no bound.",
+        ),
         write_idle_timeout: table.option("write_idle_timeout", seconds(60), waits(), "A client that takes nothing for so long is cut."),
         idle_timeout: table.option("idle_timeout", seconds(75), waits(), "A kept-alive connection without a request is closed after it."),
         drain_timeout: table.option("drain_timeout", seconds(30), waits(), "What is unfinished so long after SIGTERM is cut."),

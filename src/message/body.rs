@@ -23,6 +23,9 @@ pub enum BodyError {
     /// Nothing arrived for so long.
     #[error("nothing of the body arrived for {0:?}")]
     Idle(Duration),
+    /// It came more slowly than it has to.
+    #[error("the body arrived too slowly")]
+    Slow,
     /// It grew past the configured limit (bytes).
     #[error("the body is larger than {0} bytes")]
     TooLarge(u64),

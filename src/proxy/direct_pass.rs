@@ -153,6 +153,8 @@ impl DirectPass {
         };
         let progress = std::task::ready!(self.exchange.poll(cx, &mut writer));
         Poll::Ready(match progress {
+            // Interim responses are no answer, however many come.
+            Ok(Progress::More) if self.is_late() => self.out_of_time(),
             Ok(Progress::More) => Passing::More,
             Ok(Progress::Over) => {
                 self.end = Some(End::Whole);
@@ -186,6 +188,12 @@ impl DirectPass {
             return Some(config.response_timeout.saturating_sub(self.sent.elapsed()));
         }
         (!self.answer.is_event_stream).then_some(config.body_idle_timeout)
+    }
+
+    /// Whether the answer should have begun by now.
+    fn is_late(&self) -> bool {
+        !self.exchange.is_answered()
+            && self.sent.elapsed() >= self.exchange.config().response_timeout
     }
 
     /// The origin was silent for too long.

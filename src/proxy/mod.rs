@@ -31,6 +31,7 @@ mod flight;
 mod forward;
 mod head;
 mod held;
+mod hops;
 mod judged;
 mod landing;
 mod part;
@@ -139,7 +140,10 @@ impl Proxy {
         Ok(response.map(|body| held::until_over(body, permit)))
     }
 
-    async fn answer(&self, ask: Ask, body: Body) -> Result<Response<Body>, Failure> {
+    async fn answer(&self, mut ask: Ask, body: Body) -> Result<Response<Body>, Failure> {
+        if let Some(response) = hops::take_one(&mut ask) {
+            return Ok(response);
+        }
         // An application may take it for a write where its method is none.
         let methods = possible_methods(&ask.method, &ask.forwarded);
         if !methods.iter().all(is_safe) {

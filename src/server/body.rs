@@ -1,5 +1,5 @@
-//! Bodies on their way through the server: the request's, bounded in size and
-//! in silence; the response's, which knows when it is over.
+//! Bodies on their way through the server: the request's, bounded in size, in
+//! silence and in slowness; the response's, which knows when it is over.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::respond::Problem;
+use super::slowness::Allowance;
 use super::wire::{Deadline, InFlight};
 use crate::config::Limits;
 use crate::message::{Body, BodyError};
@@ -53,6 +54,7 @@ pub(super) fn guard(
         bytes_max,
         bytes: 0,
         idle_timeout: limits.body_idle_timeout,
+        allowance: Allowance::new(limits.body_rate_min, limits.body_idle_timeout),
         deadline: Deadline::default(),
         fate: Arc::clone(&fate),
     };
@@ -68,6 +70,8 @@ struct Guarded {
     /// Read so far.
     bytes: u64,
     idle_timeout: Duration,
+    /// What may still be waited for the client.
+    allowance: Allowance,
     deadline: Deadline,
     fate: Arc<OnceLock<Problem>>,
 }
@@ -101,13 +105,22 @@ impl HttpBody for Guarded {
         };
         let Poll::Ready(next) = Pin::new(incoming).poll_frame(cx) else {
             if !this.deadline.is_set() {
-                this.deadline.set(Instant::now() + this.idle_timeout);
+                let now = Instant::now();
+                let patience = this.allowance.wait(now).min(this.idle_timeout);
+                this.deadline.set(now + patience);
             }
             ready!(this.deadline.poll(cx));
-            let idle = BodyError::Idle(this.idle_timeout);
-            return Poll::Ready(this.fail(idle));
+            let error = if this.allowance.is_spent(Instant::now()) {
+                BodyError::Slow
+            } else {
+                BodyError::Idle(this.idle_timeout)
+            };
+            return Poll::Ready(this.fail(error));
         };
-        this.deadline.clear();
+        if this.deadline.is_set() {
+            this.deadline.clear();
+            this.allowance.waited(Instant::now());
+        }
         let frame = match next {
             // A stream of HTTP/2 that was reset without an error ends without its end.
             None if this.is_cut_short() => {
@@ -120,7 +133,9 @@ impl HttpBody for Guarded {
             }
             Some(Ok(frame)) => frame,
         };
-        this.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+        this.bytes += bytes;
+        this.allowance.earn(bytes);
         if let Some(bytes_max) = this.bytes_max
             && this.bytes > bytes_max
         {

@@ -32,16 +32,17 @@ const PENDING_RESETS_MAX: usize = 32;
 /// Streams we reset for the client's errors; past it the connection ends.
 const LOCAL_RESETS_MAX: usize = 256;
 /// What a client may send ahead, per stream and in all (bytes).
-const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
 /// What waits to be sent, per stream (bytes).
 const SEND_BYTES_MAX: usize = 256 * 1024;
 /// A ping every so often, and the connection ends where none comes back.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// hyper's own bound on what it buffers of HTTP/1, raised where heads may be
-/// larger (bytes).
-const BUFFER_BYTES_MIN: usize = 400 * 1024;
+/// What hyper buffers of HTTP/1 in each direction, raised where heads may be
+/// larger (bytes). It reads content into a buffer of this size before it knows
+/// whether anybody takes it.
+const BUFFER_BYTES_MIN: usize = 32 * 1024;
 
 /// Serves `socket` until it is over, or until it is cut by the drain.
 pub(super) async fn serve<I, S, E>(
@@ -95,7 +96,7 @@ pub(super) async fn serve<I, S, E>(
             let mut builder = http1::Builder::new();
             builder
                 .header_read_timeout(None)
-                .max_buf_size(BUFFER_BYTES_MIN.max(limits.head_bytes_max.saturating_mul(2)));
+                .max_buf_size(BUFFER_BYTES_MIN.max(limits.head_bytes_max.saturating_add(4 * 1024)));
             let connection = builder
                 .serve_connection(TokioIo::new(guard), service)
                 .with_upgrades();

@@ -21,6 +21,7 @@ mod connection;
 mod direct;
 mod listener;
 mod respond;
+mod slowness;
 mod stack;
 mod wire;
 

@@ -292,6 +292,7 @@ impl From<&BodyError> for Problem {
             BodyError::Idle(_) => {
                 Self::request_timeout("The rest of the request body did not arrive in time.")
             }
+            BodyError::Slow => Self::request_timeout("The request body arrived too slowly."),
             BodyError::TooLarge(bytes_max) => Self::content_too_large(*bytes_max),
             BodyError::LeftBehind => {
                 Self::bad_gateway("The content was replaced while it was being read.")

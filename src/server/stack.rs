@@ -28,7 +28,7 @@ use tower::{Service, ServiceExt};
 use super::body::{self, Served};
 use super::direct::Direct;
 use super::respond::{Problem, Rejection};
-use super::wire::{Exchange, InFlight, offers_switch, same_authority};
+use super::wire::{Exchange, InFlight, is_origin_form, offers_switch, same_authority};
 use crate::config::Limits;
 use crate::message::Body;
 use crate::message::interim::{Interim, InterimSink};
@@ -172,6 +172,14 @@ fn say_as_http1(parts: &mut http::request::Parts) {
     }
 }
 
+/// HTTP/2 has no blanks to strip (RFC 9113, section 8.2.1): whether two readers
+/// take such a value for the same is left to chance.
+fn has_blanks_around(value: &HeaderValue) -> bool {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let bytes = value.as_bytes();
+    is_blank(bytes.first()) || is_blank(bytes.last())
+}
+
 /// The checks that the guard cannot make for HTTP/2, and makes for HTTP/1.
 fn check(request: &Request<Incoming>, limits: &Limits) -> Result<(), Problem> {
     if request.version() != Version::HTTP_2 {
@@ -181,11 +189,19 @@ fn check(request: &Request<Incoming>, limits: &Limits) -> Result<(), Problem> {
         return Err(Problem::not_implemented("Tunnels are not opened here."));
     }
     let uri = request.uri();
-    let target_bytes = uri
-        .path_and_query()
-        .map_or(0, |target| target.as_str().len());
-    if target_bytes > limits.target_bytes_max {
+    let target = uri.path_and_query();
+    let target = target.map_or("", |target| target.as_str());
+    if target.len() > limits.target_bytes_max {
         return Err(Problem::target_too_long(limits.target_bytes_max));
+    }
+    if !is_origin_form(request.method().as_str(), target.as_bytes()) {
+        return Err(Problem::bad_request(
+            "The path is not valid: it begins with a slash and is percent-encoded; * is for OPTIONS.",
+        ));
+    }
+    if request.headers().values().any(has_blanks_around) {
+        let detail = "A field value begins or ends with a blank.";
+        return Err(Problem::bad_request(detail));
     }
     let lengths = request.headers().get_all(CONTENT_LENGTH).into_iter();
     if lengths.count() > 1 {

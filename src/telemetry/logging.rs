@@ -15,6 +15,11 @@ pub const FILTER_VARIABLE: &str = "PANNIER_LOG";
 /// ended early is told at `debug`.
 const DEFAULT_FILTER: &str = "info,h2=error";
 
+/// What is never logged: the watcher of the configuration tells at `trace` of
+/// each change in the folder of `proxy.toml`. A log in that folder would grow by
+/// a line about each of its lines.
+const NEVER: &str = "notify=off";
+
 /// How a line is written: `--log-format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -68,6 +73,10 @@ pub fn start(format: LogFormat) -> Result<(), LoggingError> {
                 None => Ok(EnvFilter::new(DEFAULT_FILTER)),
             }
         })?;
+    let filter = match NEVER.parse() {
+        Ok(never) => filter.add_directive(never),
+        Err(_) => filter,
+    };
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

@@ -1,8 +1,12 @@
 //! Interim responses on their way to the client (RFC 9110 §15.2, RFC 8297).
 
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
 use super::support::origin;
 use super::support::proxy;
-use super::support::{Gate, ok};
+use super::support::{Gate, ok, within};
 
 const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nX-Hint: 1";
 const GET: &str = "GET /x HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -88,4 +92,39 @@ async fn a_client_of_http_1_0_gets_none() {
         !answer.contains("103") && answer.ends_with("\r\n\r\nx"),
         "{answer}"
     );
+}
+
+#[tokio::test]
+async fn an_endless_row_of_hints_is_no_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = format!("http://{}", listener.local_addr().unwrap());
+    let hinting = tokio::spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((mut socket, _)) = listener.accept().await {
+            connections.spawn(async move {
+                let hint = b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100);
+                while socket.write_all(&hint).await.is_ok() {}
+            });
+        }
+    });
+    let proxy = proxy::in_front_of(&upstream)
+        .route("/stored", |route| route)
+        .toml("[origin]\nresponse_timeout = \"200ms\"")
+        .run()
+        .await;
+    for target in ["/passed", "/stored"] {
+        let mut client = proxy.connect().await;
+        let get = GET.replace("/x", target);
+        client.send(get).await;
+        let status = within("an answer", async {
+            loop {
+                let head = client.head().await.expect("a head");
+                if head.word(1) != "103" {
+                    break head.word(1).to_owned();
+                }
+            }
+        });
+        assert_eq!(status.await, "504", "{target}");
+    }
+    hinting.abort();
 }

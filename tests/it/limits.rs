@@ -1,6 +1,9 @@
 //! Bounds on what is under way: each is reached, told, counted, and left.
 
-use super::support::{Feed, Gate, Hit, Miss, eventually, fed, ok, origin, proxy, short};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::support::{Feed, Gate, Hit, Miss, eventually, fed, ok, origin, proxy, short, within};
 
 #[tokio::test]
 async fn past_the_bound_requests_wait_and_past_the_queue_they_are_refused() {
@@ -143,4 +146,42 @@ async fn a_reload_changes_the_bounds_at_once() {
     gate.open();
     first.await.unwrap().status(200);
     second.await.unwrap().status(200);
+}
+
+#[tokio::test]
+async fn a_client_that_sends_too_slowly_loses_its_place_at_the_origin() {
+    let origin = origin::new().get("/other", ok("x")).run().await;
+    let proxy = proxy::new(&origin)
+        .toml(
+            "[limits]\nupstream_inflight_max = 1\nqueue_max = 0\n\
+             body_idle_timeout = \"500ms\"\nbody_rate_min = \"1GiB\"",
+        )
+        .run()
+        .await;
+    let socket = TcpStream::connect(proxy.address).await.unwrap();
+    let (mut reading, mut writing) = socket.into_split();
+    let head = "POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 99000000\r\n\r\n";
+    writing.write_all(head.as_bytes()).await.unwrap();
+    eventually("its place", async || {
+        let queues = proxy.admin_get("/queues").await.json();
+        (queues["upstream"]["in_flight"] == 1).then_some(())
+    })
+    .await;
+
+    // It is never silent, and yet far too slow.
+    let trickling = tokio::spawn(async move {
+        while writing.write_all(b"x").await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    });
+    let mut answer = vec![0; 12];
+    let told = within("an answer", reading.read_exact(&mut answer));
+    told.await.unwrap();
+    assert_eq!(answer, b"HTTP/1.1 408");
+    trickling.abort();
+    eventually("the place to be free", async || {
+        let answer = proxy.get("/other").await;
+        answer.status.is_success().then_some(())
+    })
+    .await;
 }

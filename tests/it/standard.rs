@@ -206,3 +206,31 @@ async fn a_language_that_is_liked_best_selects_what_is_stored_in_it() {
         .was(Miss)
         .has("cache-status", "pannier; fwd=vary-miss; stored");
 }
+
+#[tokio::test]
+async fn max_forwards_ends_at_the_proxy_that_it_names_rfc9110_7_6_2() {
+    let origin = origin::new()
+        .on("OPTIONS", "/x", ok("theirs"))
+        .on("TRACE", "/x", ok("theirs"))
+        .on("GET", "/x", ok("theirs"))
+        .run()
+        .await;
+    let proxy = proxy::new(&origin).run().await;
+    let asked = |method: &str, left: &str| proxy.request(method, "/x").header("max-forwards", left);
+
+    let ours = asked("OPTIONS", "0").await;
+    ours.status(200).is("").was(Bypass);
+    assert!(ours.header("allow").contains("GET"));
+    let trace = asked("TRACE", "0").header("cookie", "sid=secret").await;
+    trace.status(200).has("content-type", "message/http");
+    assert!(trace.text().starts_with("TRACE /x HTTP/1.1\r\n"));
+    assert!(!trace.text().contains("secret"));
+    for method in ["OPTIONS", "TRACE"] {
+        origin.was_sent(method, "/x").times(0);
+        asked(method, "3").await.is("theirs");
+        assert_eq!(origin.last_request("/x").field("max-forwards"), "2");
+        asked(method, "many").await.is("theirs");
+        assert_eq!(origin.last_request("/x").field("max-forwards"), "many");
+    }
+    asked("GET", "0").await.is("theirs");
+}

@@ -210,3 +210,15 @@ async fn the_dashboard_shows_itself_to_strangers_and_nothing_else() {
     );
     proxy.admin_get("/").await.status(200);
 }
+
+#[tokio::test]
+async fn a_log_beside_the_configuration_does_not_tell_of_itself() {
+    let origin = origin::new().get("/x", ok("x")).run().await;
+    let builder = proxy::new(&origin).log_filter("trace");
+    let proxy = builder.clone().run().await;
+    proxy.rewrite(&builder.toml("[limits]\nqueue_max = 7").text());
+    proxy.logs("the configuration was reloaded").await;
+    let log = proxy.log();
+    let told = log.lines().find(|line| line.contains("notify"));
+    assert_eq!(told, None, "a line about each line never ends");
+}

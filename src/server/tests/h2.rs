@@ -66,7 +66,27 @@ async fn what_is_refused_is_told_without_ending_the_connection() {
         let fields = two_lengths.headers_mut();
         fields.append("content-length", "3".parse().unwrap());
     }
+    let with = |name: &'static str, value: &'static str| {
+        let mut request = get("http://a/");
+        request.headers_mut().insert(name, value.parse().unwrap());
+        request
+    };
+    let raw = |path: &[u8]| {
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(http::uri::Scheme::HTTP);
+        parts.authority = Some("a".parse().unwrap());
+        parts.path_and_query = Some(path.try_into().unwrap());
+        let mut request = get("http://a/");
+        *request.uri_mut() = http::Uri::from_parts(parts).unwrap();
+        request
+    };
     for (request, status) in [
+        (with("x-y", " z"), 400),
+        (with("x-y", "z\t"), 400),
+        (with("cookie", "a=b "), 400),
+        (raw("/\u{e4}".as_bytes()), 400),
+        (raw("/a?\u{e4}".as_bytes()), 400),
+        (raw(b"*"), 400),
         (two_lengths, 400),
         (other_host, 400),
         (tunnel, 501),

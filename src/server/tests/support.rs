@@ -37,6 +37,7 @@ pub(super) fn limits() -> Limits {
         body_bytes_max: 1000,
         head_timeout: PATIENCE,
         body_idle_timeout: PATIENCE,
+        body_rate_min: 0,
         write_idle_timeout: PATIENCE,
         idle_timeout: PATIENCE,
         drain_timeout: PATIENCE,

@@ -29,3 +29,4 @@ pub(super) use deadlines::Deadline;
 pub(super) use exchange::{Exchange, InFlight};
 pub(super) use guard::{Guard, Protocol};
 pub(super) use head::offers_switch;
+pub(super) use target::is_origin_form;

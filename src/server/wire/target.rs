@@ -13,6 +13,12 @@ pub(super) enum Target<'a> {
     Absolute(&'a [u8], u16),
 }
 
+/// Whether `target` is what HTTP/2 may say in `:path` (RFC 9113, section
+/// 8.3.1): a path with its query, or `*` with OPTIONS.
+pub(in crate::server) fn is_origin_form(method: &str, target: &[u8]) -> bool {
+    matches!(check(method, target), Ok(Target::Origin))
+}
+
 /// Checks a target. CONNECT, which has a form of its own, was refused before.
 pub(super) fn check<'a>(method: &str, target: &'a [u8]) -> Result<Target<'a>, Problem> {
     let path_length = memchr::memchr(b'?', target).unwrap_or(target.len());

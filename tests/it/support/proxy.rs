@@ -48,9 +48,16 @@ pub(crate) struct Builder {
     tables: String,
     routes: Vec<Route>,
     state: Option<PathBuf>,
+    log_filter: Option<&'static str>,
 }
 
 impl Builder {
+    /// Logs what `PANNIER_LOG` says, beside `proxy.toml`.
+    pub(crate) fn log_filter(mut self, filter: &'static str) -> Self {
+        self.log_filter = Some(filter);
+        self
+    }
+
     /// Keeps what survives the process in this folder.
     pub(crate) fn state(mut self, folder: &Path) -> Self {
         self.state = Some(folder.to_owned());
@@ -142,6 +149,7 @@ impl Builder {
                 "STATE_DIRECTORY",
                 self.state.as_deref().unwrap_or(folder.path()),
             )
+            .envs(self.log_filter.map(|filter| ("PANNIER_LOG", filter)))
             .stdin(Stdio::null())
             .stdout(stdout)
             .stderr(stderr)
