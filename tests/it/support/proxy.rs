@@ -48,9 +48,17 @@ pub(crate) struct Builder {
     tables: String,
     routes: Vec<Route>,
     state: Option<PathBuf>,
+    environment: Vec<(String, String)>,
 }
 
 impl Builder {
+    /// Adds a variable to the program's environment.
+    #[allow(dead_code, reason = "tests/chaos sets clocks by it")]
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Keeps what survives the process in this folder.
     pub(crate) fn state(mut self, folder: &Path) -> Self {
         self.state = Some(folder.to_owned());
@@ -134,7 +142,10 @@ impl Builder {
         let access_log = folder.path().join("stdout");
         let stdout = std::fs::File::create(&access_log).expect("a file in it");
 
-        let process = Command::new(env!("CARGO_BIN_EXE_pannier"))
+        // Another build of it where a long run asks for one.
+        let program = std::env::var_os("PANNIER_PROGRAM");
+        let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_pannier").into());
+        let process = Command::new(program)
             .args(["run", "--log-format", "json", "--config"])
             .arg(&config)
             // What it leaves behind is for no other test.
@@ -142,6 +153,7 @@ impl Builder {
                 "STATE_DIRECTORY",
                 self.state.as_deref().unwrap_or(folder.path()),
             )
+            .envs(self.environment)
             .stdin(Stdio::null())
             .stdout(stdout)
             .stderr(stderr)
