@@ -272,11 +272,30 @@ pub(super) struct RedisNode {
     pub(super) database: i64,
 }
 
+/// Whether a URL names sentinels, in any of the ways libraries write it:
+/// `redis+sentinel://`, `rediss+sentinel://`, `redis-sentinel://`, `sentinel://`.
+fn is_sentinel(url: &str) -> bool {
+    let scheme = url.split_once("://").map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| {
+        let words = scheme.split(['+', '-']);
+        words.into_iter().any(|word| {
+            word.eq_ignore_ascii_case("sentinel") || word.eq_ignore_ascii_case("sentinels")
+        })
+    })
+}
+
 /// Looks at a Redis URL.
 pub(super) fn redis_node(url: &str) -> Result<RedisNode, Wrong> {
     let is_known = ["redis://", "rediss://", "redis+unix://", "unix://"]
         .iter()
         .any(|scheme| url.starts_with(scheme));
+    if is_sentinel(url) {
+        return Err(
+            Wrong::new("Redis Sentinel is not asked where the primary is").hint(
+                "write one address that follows the primary: a DNS name, a service or a TCP proxy that Sentinel's clients reconfigure; or use a Redis Cluster, a list of nodes",
+            ),
+        );
+    }
     if !is_known {
         return Err(Wrong::new(
             "expected `redis://`, `rediss://` or `redis+unix://`",
@@ -365,6 +384,23 @@ mod tests {
         ] {
             assert!(redis_node(url).is_err(), "{url}");
         }
+    }
+
+    #[test]
+    fn sentinels_are_refused_by_name() {
+        for url in [
+            "redis+sentinel://h:26379/mymaster",
+            "redis+sentinel://:secret@h:26379,i:26379/mymaster/0",
+            "rediss+sentinel://h/mymaster",
+            "redis-sentinel://h/mymaster",
+            "sentinel://h",
+        ] {
+            let wrong = redis_node(url).err();
+            let wrong = wrong.unwrap_or_else(|| panic!("{url} is taken"));
+            assert!(wrong.message.contains("Sentinel"), "{}", wrong.message);
+            assert!(!wrong.message.contains("secret"), "{}", wrong.message);
+        }
+        assert!(redis_node("redis://sentinel:6379").is_ok());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Instant;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use super::stage::Instance;
 use super::support::{eventually, ports, proxy};
 use super::{EVENTUAL, Mode, STRICT, duration, history::History, load, origin};
 
@@ -137,28 +138,27 @@ async fn failover(mode: Mode) {
     let builder = proxy::in_front_of(&format!("http://{}", origin.address))
         .redis_at(&cluster.urls(), "20ms")
         .toml(mode.toml);
-    let mut proxies = Vec::new();
-    for _ in 0..3 {
-        let proxy = builder.clone().run().await;
-        proxy.reaches_redis().await;
-        proxies.push(Arc::new(proxy));
+    let mut instances = Vec::new();
+    for who in 0..3 {
+        instances.push(Instance::start(who, builder.clone()).await);
     }
     let history = Arc::new(History::new(mode.bound));
-    let until = Instant::now() + duration();
-    let load = load::start(&proxies, &history, until);
+    let stop = load::Stop {
+        until: Instant::now() + duration(),
+        reads: None,
+    };
+    let load = load::start(&instances, &history, stop, 0);
     eventually("some reads and writes", async || {
         (history.reads() > 200).then_some(())
     })
     .await;
+    history.fault_begins("the log's primary killed", None);
     cluster.kill_the_log_s_primary().await;
     load.finished().await;
-    println!(
-        "{} in a cluster: 1 primary killed; {}",
-        mode.name,
-        history.report()
-    );
+    println!("{} in a cluster: {}", mode.name, history.report());
     history.is_kept();
-    for proxy in &proxies {
+    for instance in &instances {
+        let proxy = instance.proxy();
         // The replica took over, and everybody found it.
         proxy.reaches_redis().await;
         eventually("a write to be made", async || {

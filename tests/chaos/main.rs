@@ -1,7 +1,15 @@
-//! Three instances, one Redis that fails in every way it can, an origin that
-//! counts its writes, and a record of who was told what.
+//! Several instances, Redis behind one address that fails in every way it can,
+//! an origin that counts its writes, and a record of who was told what.
 //!
-//! `PANNIER_CHAOS_SECONDS` makes a run longer (`scripts/chaos` does).
+//! | variable | |
+//! |---|---|
+//! | `PANNIER_CHAOS_SECONDS` | how long a run takes at most |
+//! | `PANNIER_CHAOS_READS` | it is over as soon as so many reads were checked |
+//! | `PANNIER_CHAOS_INSTANCES` | how many there are, 20 at most |
+//! | `PANNIER_CHAOS_SEED` | another order of everything |
+//! | `PANNIER_CHAOS_FAKETIME` | the path of libfaketime: wall clocks differ by minutes |
+//!
+//! `scripts/chaos` sets them.
 
 #[allow(dead_code, unused_imports, reason = "the stories use all of it")]
 #[path = "../it/support/mod.rs"]
@@ -13,16 +21,22 @@ mod faults;
 mod history;
 mod load;
 mod origin;
+mod stage;
 
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use history::History;
-use support::proxy::{self, Proxy};
-use support::redis::{self, Redis};
+use load::Stop;
+use stage::{Instance, Servers};
+use support::proxy;
 
-/// How long a run takes unless it is told otherwise.
-const SHORT: Duration = Duration::from_secs(8);
+/// How long a run takes unless it is told otherwise: each kind of fault once.
+const SHORT: Duration = Duration::from_secs(25);
+/// Instances unless it is told otherwise, and at most.
+const INSTANCES: usize = 3;
+const INSTANCES_MAX: usize = 20;
 /// `unsynced_age_max` in eventual runs.
 const UNSYNCED_AGE_MAX: Duration = Duration::from_secs(1);
 /// What docs/invalidation.md states for eventual mode with that value: two
@@ -30,10 +44,17 @@ const UNSYNCED_AGE_MAX: Duration = Duration::from_secs(1);
 /// connected again; and one for a machine that is busy with other things.
 const EVENTUAL_BOUND: Duration = Duration::from_secs(5);
 
+/// A variable that asks for something else than the usual.
+fn asked<T: FromStr>(name: &str) -> Option<T> {
+    let text = std::env::var(format!("PANNIER_CHAOS_{name}")).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("PANNIER_CHAOS_{name}={text}")),
+    )
+}
+
 fn duration() -> Duration {
-    let asked = std::env::var("PANNIER_CHAOS_SECONDS").ok();
-    let asked = asked.and_then(|text| text.parse().ok());
-    asked.map_or(SHORT, Duration::from_secs)
+    asked("SECONDS").map_or(SHORT, Duration::from_secs)
 }
 
 /// What a mode promises of a read that began at some moment.
@@ -56,31 +77,58 @@ const EVENTUAL: Mode = Mode {
     bound: EVENTUAL_BOUND,
 };
 
-/// Three instances before an origin, on this Redis.
-async fn instances(origin: &origin::Versioned, redis: &Redis, mode: Mode) -> Vec<Arc<Proxy>> {
+/// Instances before an origin, each behind a relay of its own.
+async fn instances(
+    origin: &origin::Versioned,
+    servers: &Servers,
+    mode: Mode,
+) -> Vec<Arc<Instance>> {
     let upstream = format!("http://{}", origin.address);
-    let builder = proxy::in_front_of(&upstream)
-        .redis_within(redis, "20ms")
-        .toml(mode.toml);
-    let mut proxies = Vec::new();
-    for _ in 0..3 {
-        let proxy = builder.clone().run().await;
-        proxy.reaches_redis().await;
-        proxies.push(Arc::new(proxy));
+    let faketime: Option<String> = asked("FAKETIME");
+    let mut instances = Vec::new();
+    for (who, relay) in servers.relays.iter().enumerate() {
+        let mut builder = proxy::in_front_of(&upstream)
+            .redis_at(&relay.url(), "20ms")
+            .toml(mode.toml);
+        if let Some(library) = &faketime {
+            // Ahead, right, behind.
+            let minutes = (who % 3) as i64 - 1;
+            builder = builder
+                .environment("LD_PRELOAD", library)
+                .environment("FAKETIME", &format!("{:+}m", minutes * 5))
+                .environment("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
+        instances.push(Instance::start(who, builder).await);
     }
-    proxies
+    instances
 }
 
 async fn chaos(mode: Mode) {
-    let mut redis = redis::start().await;
+    let count = asked("INSTANCES")
+        .unwrap_or(INSTANCES)
+        .clamp(1, INSTANCES_MAX);
+    let seed: usize = asked("SEED").unwrap_or_default();
+    let mut servers = Servers::start(count).await;
     let origin = origin::run();
-    let proxies = instances(&origin, &redis, mode).await;
+    let instances = instances(&origin, &servers, mode).await;
     let history = Arc::new(History::new(mode.bound));
-    let until = Instant::now() + duration();
-    let load = load::start(&proxies, &history, until);
-    let faults = faults::until(until, &mut redis, &proxies).await;
+    let started = Instant::now();
+    let stop = Stop {
+        until: started + duration(),
+        reads: asked("READS"),
+    };
+    let load = load::start(&instances, &history, stop, seed as u64);
+    faults::until(stop, &mut servers, &instances, &history, seed).await;
     load.finished().await;
-    println!("{}: {faults} faults; {}", mode.name, history.report());
+    // What is stale now would stay so.
+    faults::pass(EVENTUAL_BOUND.as_millis() as usize + 100).await;
+    load::read_everything(&instances, &history).await;
+    let took = started.elapsed().as_secs();
+    println!(
+        "{}: {count} instances, {took} s, {}",
+        mode.name,
+        history.report()
+    );
     assert!(history.reads() > 500, "too little was read to say anything");
     history.is_kept();
 }

@@ -1,4 +1,7 @@
 //! An application whose every page is the number of writes to it.
+//!
+//! One that is asked to stream its answer sends the head first, writes then, and
+//! ends.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -7,13 +10,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-use crate::history::KEYS;
+use crate::faults::pass;
+use crate::load::KEYS;
+
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+type Versions = Arc<Vec<AtomicU64>>;
+
+/// Until a streamed answer's write is made; one after the other.
+const COMMITS_AFTER_MILLIS: [usize; 5] = [0, 3, 10, 30, 100];
 
 /// The application, on a thread of its own.
 pub(crate) struct Versioned {
@@ -32,8 +43,7 @@ pub(crate) fn run() -> Versioned {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             told.send(listener.local_addr().expect("an address"))
                 .expect("somebody waits");
-            let versions: Arc<Vec<AtomicU64>> =
-                Arc::new((0..KEYS).map(|_| AtomicU64::new(0)).collect());
+            let versions: Versions = Arc::new((0..KEYS).map(|_| AtomicU64::new(0)).collect());
             loop {
                 let (stream, _) = listener.accept().await.expect("a connection");
                 let versions = Arc::clone(&versions);
@@ -52,15 +62,22 @@ pub(crate) fn run() -> Versioned {
     }
 }
 
-fn answer(versions: &[AtomicU64], request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn answer(versions: &Versions, request: &Request<Incoming>) -> Response<Body> {
     let key = request.uri().path().rsplit('/').next();
-    let version = key
-        .and_then(|key| versions.get(key.parse::<usize>().ok()?))
-        .expect("a key that exists");
-    let version = if request.method() == Method::GET {
-        version.load(Ordering::SeqCst)
+    let key: usize = key.and_then(|key| key.parse().ok()).expect("a number");
+    let is_read = request.method() == Method::GET;
+    if !is_read
+        && request
+            .headers()
+            .get("streamed")
+            .is_some_and(|told| told == "yes")
+    {
+        return streamed(Arc::clone(versions), key);
+    }
+    let version = if is_read {
+        versions[key].load(Ordering::SeqCst)
     } else {
-        version.fetch_add(1, Ordering::SeqCst) + 1
+        write(versions, key)
     };
     let tag = format!("\"{version}\"");
     let asked = request.headers().get("if-none-match");
@@ -72,5 +89,23 @@ fn answer(versions: &[AtomicU64], request: &Request<Incoming>) -> Response<Full<
     } else {
         (response, Bytes::from(version.to_string()))
     };
-    response.body(Full::new(body)).expect("a response")
+    let body = Full::new(body).boxed_unsync();
+    response.body(body).expect("a response")
+}
+
+fn write(versions: &Versions, key: usize) -> u64 {
+    versions[key].fetch_add(1, Ordering::SeqCst) + 1
+}
+
+/// The head at once, the write later, its version at the end.
+fn streamed(versions: Versions, key: usize) -> Response<Body> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed) as usize;
+    let after = COMMITS_AFTER_MILLIS[number % COMMITS_AFTER_MILLIS.len()];
+    let body = futures_util::stream::once(async move {
+        pass(after).await;
+        let version = write(&versions, key).to_string();
+        Ok(Frame::data(Bytes::from(version)))
+    });
+    Response::new(StreamBody::new(body).boxed_unsync())
 }

@@ -242,3 +242,37 @@ async fn a_write_while_redis_is_gone_reaches_the_others_afterwards() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn redis_and_valkey_serve_as_shared_tier_and_as_log() {
+    for mut redis in redis::each().await {
+        let origin = origin::new().get("/x", ok("old").max_age(600)).run().await;
+        let [left, right] = proxy::cluster(&origin)
+            .redis(&redis)
+            .toml("[coherence]\nmode = \"strict\"")
+            .run()
+            .await;
+        left.reaches_redis().await;
+        right.reaches_redis().await;
+        store(&left, &redis, "/x").await;
+        right.get("/x").await.is("old").was(Hit);
+        origin.was_asked("/x").times(1);
+
+        origin.now_answers("/x", ok("new").max_age(600));
+        left.put("/x", "new").await.is_success();
+        right.get("/x").await.is("new").was(Miss);
+        left.purge("pattern=/**&wait=10s").await;
+
+        redis.restart().await;
+        eventually(
+            "a write to be made with a server that is back",
+            async || {
+                let answer = left.put("/x", "new").await;
+                answer.status.is_success().then_some(())
+            },
+        )
+        .await;
+        right.reaches_redis().await;
+        right.get("/x").await.is("new");
+    }
+}

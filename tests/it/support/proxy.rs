@@ -48,13 +48,20 @@ pub(crate) struct Builder {
     tables: String,
     routes: Vec<Route>,
     state: Option<PathBuf>,
-    log_filter: Option<&'static str>,
+    environment: Vec<(String, String)>,
 }
 
 impl Builder {
     /// Logs what `PANNIER_LOG` says, beside `proxy.toml`.
-    pub(crate) fn log_filter(mut self, filter: &'static str) -> Self {
-        self.log_filter = Some(filter);
+    #[allow(dead_code, reason = "tests/chaos has no use for it")]
+    pub(crate) fn log_filter(self, filter: &str) -> Self {
+        self.environment("PANNIER_LOG", filter)
+    }
+
+    /// Adds a variable to the program's environment.
+    #[allow(dead_code, reason = "tests/chaos sets clocks by it")]
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -141,7 +148,10 @@ impl Builder {
         let access_log = folder.path().join("stdout");
         let stdout = std::fs::File::create(&access_log).expect("a file in it");
 
-        let process = Command::new(env!("CARGO_BIN_EXE_pannier"))
+        // Another build of it where a long run asks for one.
+        let program = std::env::var_os("PANNIER_PROGRAM");
+        let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_pannier").into());
+        let process = Command::new(program)
             .args(["run", "--log-format", "json", "--config"])
             .arg(&config)
             // What it leaves behind is for no other test.
@@ -149,7 +159,7 @@ impl Builder {
                 "STATE_DIRECTORY",
                 self.state.as_deref().unwrap_or(folder.path()),
             )
-            .envs(self.log_filter.map(|filter| ("PANNIER_LOG", filter)))
+            .envs(self.environment)
             .stdin(Stdio::null())
             .stdout(stdout)
             .stderr(stderr)

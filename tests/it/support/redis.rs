@@ -1,5 +1,6 @@
 //! A real `redis-server` on a port of its own, without persistence.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::process::Stdio;
 
@@ -13,6 +14,7 @@ use super::{eventually, ports, within};
 
 /// A Redis that runs, unless a test says otherwise.
 pub(crate) struct Redis {
+    program: OsString,
     address: SocketAddr,
     folder: TempDir,
     server: Option<Child>,
@@ -20,7 +22,12 @@ pub(crate) struct Redis {
 
 /// A Redis that is not started yet; its address is already known.
 pub(crate) fn not_started() -> Redis {
+    run_by("redis-server".into())
+}
+
+fn run_by(program: OsString) -> Redis {
     Redis {
+        program,
         address: SocketAddr::from(([127, 0, 0, 1], ports::free())),
         folder: TempDir::new().expect("a temporary folder"),
         server: None,
@@ -32,6 +39,20 @@ pub(crate) async fn start() -> Redis {
     let mut redis = not_started();
     redis.restart().await;
     redis
+}
+
+/// Starts one of each server that is there: `redis-server`, and the
+/// `valkey-server` that `VALKEY` names.
+pub(crate) async fn each() -> Vec<Redis> {
+    let mut servers = vec![not_started()];
+    match std::env::var_os("VALKEY") {
+        Some(program) => servers.push(run_by(program)),
+        None => eprintln!("skipped: Valkey (VALKEY is to name a valkey-server)"),
+    }
+    for server in &mut servers {
+        server.restart().await;
+    }
+    servers
 }
 
 impl Redis {
@@ -74,7 +95,7 @@ impl Redis {
     /// Starts it where it was, empty, and waits until it answers.
     pub(crate) async fn restart(&mut self) {
         self.kill().await;
-        let server = Command::new("redis-server")
+        let server = Command::new(&self.program)
             .args(["--port", &self.address.port().to_string()])
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .arg("--dir")
@@ -84,7 +105,9 @@ impl Redis {
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
-            .expect("redis-server is installed (scripts/test installs it)");
+            .unwrap_or_else(|error| {
+                panic!("{:?} (scripts/test installs it): {error}", self.program)
+            });
         self.server = Some(server);
         eventually("redis-server to answer", async || {
             self.try_command::<String>(&["PING"]).await.ok()

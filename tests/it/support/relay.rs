@@ -30,10 +30,15 @@ struct Shared {
 
 /// Starts one that leads to `redis`.
 pub(crate) async fn to(redis: &Redis) -> Relay {
+    to_address(redis.address()).await
+}
+
+/// Starts one that leads there.
+pub(crate) async fn to_address(target: SocketAddr) -> Relay {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let shared = Arc::new(Shared {
-        target: Mutex::new(redis.address()),
+        target: Mutex::new(target),
         is_refusing: AtomicBool::new(false),
         rewriting: Mutex::default(),
         cuts: watch::Sender::new(0),
