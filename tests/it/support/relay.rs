@@ -22,6 +22,8 @@ pub(crate) struct Relay {
 struct Shared {
     target: Mutex<SocketAddr>,
     is_refusing: AtomicBool,
+    /// While true, nothing that Redis says arrives.
+    held: watch::Sender<bool>,
     /// What answers say, and what arrives in its place.
     rewriting: Mutex<Option<(Vec<u8>, Vec<u8>)>>,
     /// Counts how often everything was cut.
@@ -35,6 +37,7 @@ pub(crate) async fn to(redis: &Redis) -> Relay {
     let shared = Arc::new(Shared {
         target: Mutex::new(redis.address()),
         is_refusing: AtomicBool::new(false),
+        held: watch::Sender::new(false),
         rewriting: Mutex::default(),
         cuts: watch::Sender::new(0),
     });
@@ -71,6 +74,16 @@ impl Relay {
     /// Lets connections in again.
     pub(crate) fn admit(&self) {
         self.shared.is_refusing.store(false, Ordering::SeqCst);
+    }
+
+    /// What Redis says does not arrive until [`Relay::release`].
+    pub(crate) fn hold(&self) {
+        self.shared.held.send_replace(true);
+    }
+
+    /// What was held back arrives.
+    pub(crate) fn release(&self) {
+        self.shared.held.send_replace(false);
     }
 
     /// Answers that begin with `said` arrive as ones that begin with `heard`.
@@ -113,6 +126,8 @@ async fn carry(client: TcpStream, shared: Arc<Shared>) {
             if count == 0 {
                 return;
             }
+            let mut held = shared.held.subscribe();
+            let _released = held.wait_for(|is_held| !is_held).await;
             let rewriting = shared.rewriting.lock().clone();
             let answer = rewriting
                 .and_then(|(said, heard)| {
