@@ -236,6 +236,21 @@ pub struct CoherenceConfig {
     /// `spool`: where bans that wait for Redis survive the end of the process
     /// (`""`).
     pub spool: SpoolPlace,
+    /// `session`: how a client takes the position of its write to its next
+    /// read (`"off"`).
+    pub session: SessionMode,
+}
+
+/// `session = …` of `[coherence]`: read-your-writes at any instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SessionMode {
+    /// `"off"`: not at all.
+    #[default]
+    Off,
+    /// `"cookie"`: by the cookie `pannier-position`.
+    Cookie,
+    /// `"header"`: by the field `Pannier-Position`.
+    Header,
 }
 
 /// `spool = …` of `[coherence]`.

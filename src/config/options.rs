@@ -10,8 +10,8 @@ use super::kinds::{Choice, Durations, List, OneOrMore, Parsed, Sizes, Whole, Wro
 use super::reader::Table;
 use super::{
     AdminConfig, CoalescingConfig, CoherenceConfig, CoherenceMode, Config, DefaultInvalidation,
-    EvictionPolicy, InvalidationConfig, Limits, MemoryConfig, OriginConfig, SpoolPlace,
-    UnderscoreFields, Upstream, address, checks, redis, routes, watch,
+    EvictionPolicy, InvalidationConfig, Limits, MemoryConfig, OriginConfig, SessionMode,
+    SpoolPlace, UnderscoreFields, Upstream, address, checks, redis, routes, watch,
 };
 
 pub(super) const KIB: u64 = 1 << 10;
@@ -362,6 +362,12 @@ fn coherence(mut table: Table<'_>) -> CoherenceConfig {
             SpoolPlace::StateDirectory,
             spool(),
             "The file in which invalidations that wait for Redis survive the end of the process; `\"\"`: in $STATE_DIRECTORY, $XDG_STATE_HOME/pannier or ~/.local/state/pannier; `\"off\"`: none, they are lost with it.",
+        ),
+        session: table.option(
+            "session",
+            SessionMode::Off,
+            Choice(&[("off", SessionMode::Off), ("cookie", SessionMode::Cookie), ("header", SessionMode::Header)]),
+            "Read-your-writes: the answer to a write carries a position, as the cookie `pannier-position` or the field `Pannier-Position`; a request that brings it is answered, by any instance, only from what is at least that new.",
         ),
     };
     table.finish();

@@ -116,6 +116,12 @@ impl Bans {
         }
     }
 
+    /// How far the log was read.
+    #[must_use]
+    pub fn applied(&self) -> LogPosition {
+        self.state.read().applied
+    }
+
     /// The number of the newest ban.
     #[must_use]
     pub fn head(&self) -> u64 {

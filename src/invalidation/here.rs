@@ -8,6 +8,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::bans::{Bans, Read};
 use super::follow::Event;
 use super::scope::{self, Ban, Scope};
+use super::session::Sessions;
 use super::touch::Touch;
 use super::wire::LogEntry;
 use crate::clock::{Clock, Timestamp};
@@ -18,6 +19,7 @@ use crate::config::CoherenceConfig;
 pub(super) struct Here {
     pub(super) bans: Bans,
     pub(super) touch: Touch,
+    pub(super) sessions: Sessions,
     clock: Clock,
     instance: String,
     changed: Notify,
@@ -29,6 +31,7 @@ impl Here {
         Arc::new(Self {
             bans: Bans::new(config.bans_max),
             touch: Touch::new(),
+            sessions: Sessions::new(),
             clock,
             instance: instance.to_owned(),
             changed: Notify::new(),
@@ -68,11 +71,13 @@ impl Here {
                 return Some(spawn_blocking(move || {
                     let entries = here.read_all(&entries);
                     here.bans.start_over(horizon, &entries, position, now);
+                    here.sessions.advanced();
                     here.changed.notify_one();
                 }));
             }
             Event::Applied { position, entries } => {
                 self.bans.follow(&self.read_all(&entries), position, now);
+                self.sessions.advanced();
                 if !entries.is_empty() {
                     self.changed.notify_one();
                 }

@@ -11,8 +11,7 @@
 //! | [`follow`] | reading it, from where this instance was |
 //! | [`acks`] | waiting until others have read it |
 //! | `followed`, `here`, `touch` | what this instance knows, and since when |
-//!
-//! [`Invalidation`] holds them together.
+//! | [`session`] | what a client takes from its write to its next read |
 
 use std::path::Path;
 use std::sync::Arc;
@@ -42,6 +41,7 @@ mod queue;
 mod replay;
 pub mod rules;
 pub mod scope;
+pub mod session;
 mod spool;
 mod touch;
 pub mod wire;

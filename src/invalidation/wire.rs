@@ -416,7 +416,7 @@ pub(super) fn position(incarnation: u128, id: &str) -> Option<LogPosition> {
 
 /// 128 bits that no other log has, in hex: hashes under random keys, with the
 /// time and the process for good measure.
-fn fresh_incarnation() -> String {
+pub(super) fn fresh_incarnation() -> String {
     let now = SystemTime::now();
     let half = |which: u8| RandomState::new().hash_one((now, std::process::id(), which));
     format!("{:016x}{:016x}", half(0), half(1))

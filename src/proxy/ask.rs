@@ -11,12 +11,12 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use http_body::Body as _;
 
 use super::failure::Failure;
-use super::forward;
 use super::shared::{Shared, Site};
 use super::told::{CacheStatus, Forwarded, Told};
-use super::{Peer, Received};
+use super::{Peer, Received, forward, session};
 use crate::clock::Timestamp;
 use crate::gate::Refused;
+use crate::invalidation::session::Brought;
 use crate::message::directives::RequestDirectives;
 use crate::message::interim::Interim;
 use crate::message::{Body, fields};
@@ -59,6 +59,8 @@ pub(super) struct Ask {
     pub(super) span: Option<SpanIds>,
     /// The protocol it wants to switch to, and the way there.
     pub(super) upgrade: Option<hyper::upgrade::OnUpgrade>,
+    /// How new an answer out of the store has to be.
+    pub(super) brought: Brought,
     pub(super) directives: RequestDirectives,
     pub(super) asks_for: AsksFor,
     pub(super) route: Option<Arc<Route>>,
@@ -145,8 +147,10 @@ impl Ask {
         let upgrade = fields::upgrade_wanted(request.headers())
             .is_some()
             .then(|| hyper::upgrade::on(&mut request));
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let site = shared.site();
+        // First: neither the origin nor a key is to see it.
+        let brought = session::take(site.config.coherence.session, &mut parts.headers);
         let peer = parts.extensions.get::<Peer>().map(|peer| peer.address.ip());
         let address = peer.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into());
         let sender = Sender::new(address, &site.config.limits, parts.version);
@@ -174,6 +178,7 @@ impl Ask {
             sender,
             span,
             upgrade,
+            brought,
             directives: if asks_for.directives {
                 RequestDirectives::of(&parts.headers)
             } else {

@@ -13,10 +13,9 @@ use std::time::Instant;
 use http::{HeaderName, Version};
 use httparse::Header;
 
-use super::Peer;
-use super::reply;
 use super::shared::Shared;
 use super::told::Hit;
+use super::{Peer, reply, session};
 use crate::message::directives::RequestDirectives;
 use crate::message::fields::{is_hop_by_hop, is_of_the_way, is_rewritten};
 use crate::message::lines::FieldLines;
@@ -187,6 +186,9 @@ pub(super) fn answer(
         return false;
     }
     let site = shared.site.load();
+    if session::is_brought(site.config.coherence.session, plain.fields) {
+        return false;
+    }
     let Some(index) = site.routes.find_index(&target.path) else {
         return false;
     };

@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode, Uri, Version};
 
-use super::Peer;
 use super::ask::NotCacheable;
 use super::direct::Plain;
 use super::failure::Failure;
 use super::shared::Shared;
 use super::told::{CacheStatus, Forwarded, Passed, Told};
 use super::wire_fields::{self, ClientHead};
+use super::{Peer, session};
 use crate::clock::Timestamp;
 use crate::gate::Permit;
 use crate::origin::error::{OriginError, OriginErrorKind};
@@ -93,6 +93,10 @@ pub(super) fn begin(
     let site = shared.site.load();
     let target = RequestTarget::of(path, query);
     if target.is_ambiguous || site.routes.find_index(&target.path).is_some() {
+        return None;
+    }
+    // Not for the origin to see.
+    if session::is_brought(site.config.coherence.session, plain.fields()) {
         return None;
     }
     // A span is made of what the long way knows.

@@ -42,6 +42,7 @@ mod ranged;
 mod read;
 mod remember;
 mod reply;
+mod session;
 mod settle;
 mod shared;
 mod streamed;

@@ -66,7 +66,15 @@ pub(super) async fn serve(shared: &Arc<Shared>, ask: Arc<Ask>) -> Result<Respons
         read.why = Forwarded::Request;
         return read.pass().await;
     }
-    if let Some(entry) = lookup(shared, &ask, cacheable, &cacheable.key) {
+    // Everything below judges by the bans that are known now.
+    let is_new_enough = shared.invalidation.has_reached(ask.brought).await;
+    if !is_new_enough {
+        read.why = Forwarded::Request;
+    }
+    let stored = is_new_enough
+        .then(|| lookup(shared, &ask, cacheable, &cacheable.key))
+        .flatten();
+    if let Some(entry) = stored {
         match assess(shared, &ask, &entry) {
             Reuse::Fresh => return Ok(reply::from_store(&ask, &entry, CacheResult::Hit, hit())),
             Reuse::Stale { validate } => {
@@ -85,7 +93,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, ask: Arc<Ask>) -> Result<Respons
         }
     }
     let wants_part = ask.asks_for.range && read.candidate.is_none();
-    if wants_part && !ask.is_head() {
+    if wants_part && is_new_enough && !ask.is_head() {
         match part::find(shared, &ask, cacheable) {
             Found::Answer(response) => return Ok(response),
             Found::Other => read.why = Forwarded::Partial,
@@ -281,7 +289,7 @@ impl Read<'_> {
             candidate: None,
             began: self.shared.invalidation.position(),
             lead: None,
-            may_use_redis: !self.ask.directives.no_cache,
+            may_use_redis: self.why != Forwarded::Request && !self.ask.directives.no_cache,
             wanted: Wanted::Part,
         };
         self.await_own(fetch).await

@@ -13,11 +13,12 @@ use http::{Method, Response};
 
 use super::ask::Ask;
 use super::failure::{Failure, ProxyError};
-use super::pass;
 use super::posted::Posted;
 use super::shared::Shared;
 use super::streamed::BanAtEnd;
 use super::told::{CacheStatus, Forwarded};
+use super::{pass, session};
+use crate::config::SessionMode;
 use crate::invalidation::rules::{Effect, Write};
 use crate::message::Body;
 use crate::origin::error::{OriginError, OriginErrorKind};
@@ -82,6 +83,7 @@ async fn forward(
     if shared.invalidation.may_write().await.is_err() {
         return Err(ProxyError::OutOfTouch);
     }
+    let mode = ask.site.config.coherence.session;
     let began = shared.invalidation.position();
     let mut outcome = pass::send(&shared, &ask, body).await;
     let effect = match &outcome {
@@ -122,13 +124,26 @@ async fn forward(
     if !receipt.is_kept {
         return Err(ProxyError::Untold);
     }
+    // Where it has no bans, what the client has seen so far still holds.
+    let position = (mode != SessionMode::Off && !bans.is_empty()).then(|| {
+        let invalidation = &shared.invalidation;
+        invalidation.session_position(&receipt, is_streamed, ask.brought, ask.now)
+    });
+    let hand_out = |response: &mut Response<Body>| {
+        if let Some(position) = &position {
+            session::hand_out(mode, position, response.headers_mut());
+        }
+    };
     let exchanged = outcome?;
     let storing = posted
         .and_then(|posted| posted.storable(&ask, &exchanged.answer, bans.len(), receipt.number));
     if let Some(storing) = storing.filter(|_| !is_streamed) {
-        return storing.store(shared, ask, exchanged).await;
+        let (mut response, took) = storing.store(shared, ask, exchanged).await?;
+        hand_out(&mut response);
+        return Ok((response, took));
     }
-    let (response, took) = exchanged.into_response(&shared, &ask);
+    let (mut response, took) = exchanged.into_response(&shared, &ask);
+    hand_out(&mut response);
     if !is_streamed {
         return Ok((response, took));
     }

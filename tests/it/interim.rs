@@ -102,8 +102,10 @@ async fn an_endless_row_of_hints_is_no_answer() {
         let mut connections = JoinSet::new();
         while let Ok((mut socket, _)) = listener.accept().await {
             connections.spawn(async move {
-                let hint = b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100);
-                while socket.write_all(&hint).await.is_ok() {}
+                let hint = b"HTTP/1.1 103 Early Hints\r\n\r\n";
+                while socket.write_all(hint).await.is_ok() {
+                    tokio::task::yield_now().await;
+                }
             });
         }
     });
@@ -124,7 +126,9 @@ async fn an_endless_row_of_hints_is_no_answer() {
                 }
             }
         });
-        assert_eq!(status.await, "504", "{target}");
+        // In time, or because no head may have so much before it.
+        let status = status.await;
+        assert!(["502", "504"].contains(&&*status), "{target}: {status}");
     }
     hinting.abort();
 }

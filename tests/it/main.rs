@@ -21,6 +21,7 @@ mod reuse;
 mod scripted_origin;
 mod second_tier;
 mod security;
+mod session;
 #[cfg(feature = "otlp")]
 mod spans;
 mod standard;

@@ -22,6 +22,8 @@ pub(crate) struct Relay {
 struct Shared {
     target: Mutex<SocketAddr>,
     is_refusing: AtomicBool,
+    /// While true, nothing that Redis says arrives.
+    held: watch::Sender<bool>,
     /// What answers say, and what arrives in its place.
     rewriting: Mutex<Option<(Vec<u8>, Vec<u8>)>>,
     /// Counts how often everything was cut.
@@ -40,6 +42,7 @@ pub(crate) async fn to_address(target: SocketAddr) -> Relay {
     let shared = Arc::new(Shared {
         target: Mutex::new(target),
         is_refusing: AtomicBool::new(false),
+        held: watch::Sender::new(false),
         rewriting: Mutex::default(),
         cuts: watch::Sender::new(0),
     });
@@ -76,6 +79,16 @@ impl Relay {
     /// Lets connections in again.
     pub(crate) fn admit(&self) {
         self.shared.is_refusing.store(false, Ordering::SeqCst);
+    }
+
+    /// What Redis says does not arrive until [`Relay::release`].
+    pub(crate) fn hold(&self) {
+        self.shared.held.send_replace(true);
+    }
+
+    /// What was held back arrives.
+    pub(crate) fn release(&self) {
+        self.shared.held.send_replace(false);
     }
 
     /// Answers that begin with `said` arrive as ones that begin with `heard`.
@@ -116,6 +129,12 @@ async fn carry(client: TcpStream, shared: Arc<Shared>) {
         loop {
             let count = from_server.read(&mut bytes).await.unwrap_or_default();
             if count == 0 {
+                return;
+            }
+            let mut held = shared.held.subscribe();
+            // The sender lives as long as the relay does.
+            let is_released = held.wait_for(|is_held| !is_held).await.is_ok();
+            if !is_released {
                 return;
             }
             let rewriting = shared.rewriting.lock().clone();
