@@ -91,13 +91,9 @@ pub fn is_read_as(name: &str, other: &str) -> bool {
 /// set or taken away here.
 #[must_use]
 pub fn is_twin_of_ours(name: &str) -> bool {
-    let is_twin = |other: &HeaderName| is_read_as(name, other.as_str());
+    let dashed = name.replace('_', "-");
     name.contains('_')
-        && (HOP_BY_HOP.iter().any(is_twin)
-            || OF_THE_WAY.iter().any(is_twin)
-            || is_of_the_way(&name.replace('_', "-"))
-            || END_TO_END.iter().any(is_twin)
-            || is_read_as(name, "http2-settings"))
+        && (is_hop_by_hop(&dashed) || is_of_the_way(&dashed) || is_any(&END_TO_END, &dashed))
 }
 
 /// Fields that a hostile `Connection` must not remove.
@@ -148,7 +144,7 @@ pub fn is_of_the_way(name: &str) -> bool {
 }
 
 /// Whether a field of this name is set, or added to, on the way to the origin,
-/// whoever sent the request.
+/// for every sender.
 #[must_use]
 pub fn is_rewritten(name: &HeaderName) -> bool {
     *name == VIA || *name == FORWARDED || *name == X_FORWARDED_FOR

@@ -73,9 +73,7 @@ impl Upload {
         };
         (upload, progress)
     }
-}
 
-impl Upload {
     /// The next piece. It is copied: a part would keep the whole buffer that
     /// it was read into for as long as it waits.
     fn poll_piece(

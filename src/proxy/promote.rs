@@ -127,7 +127,7 @@ fn judge(shared: &Shared, ask: &Ask, entry: &Entry) -> Reuse {
     shared.assess(entry.kept(), ask.started, ask.now, &ask.directives)
 }
 
-/// Whether a record is of what was asked for: whoever can write to Redis could
+/// Whether a record is of what was asked for: a client that can write to Redis could
 /// have put any record under any key.
 fn is_for(head: &StoredHead, cacheable: &Cacheable) -> bool {
     let (target, asked) = (&head.target, &cacheable.target);

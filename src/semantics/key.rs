@@ -55,8 +55,8 @@ const PART_MARK: u8 = 0x5a;
 
 impl CacheKey {
     /// The key of a request for `target` at `host` (as the client named it,
-    /// lower case), of which the application is told `told`; `fields` are those
-    /// that go to the origin.
+    /// lower case); `told` is what the application is told of it, and `fields` are
+    /// those that go to the origin.
     #[must_use]
     pub fn of(
         route: &RouteFingerprint,
