@@ -211,6 +211,9 @@ async fn streams_reset_too_rapidly_are_counted_and_do_not_fill_the_log() {
         bytes.extend(frame(1, 5, stream, b"\x82\x86\x84\x41\x01x"));
         bytes.extend(frame(3, 0, stream, &[0, 0, 0, 8]));
     }
+    // The machine may have given it a warning of its own, such as few descriptors.
+    let warnings = || proxy.log().matches("WARN").count();
+    let at_start = warnings();
     let mut connection = proxy.connect().await;
     connection.send(&bytes).await;
     eventually("the connection to end", async || {
@@ -218,6 +221,6 @@ async fn streams_reset_too_rapidly_are_counted_and_do_not_fill_the_log() {
         (failed >= 1.0).then_some(())
     })
     .await;
-    assert!(!proxy.log().contains("WARN"), "{}", proxy.log());
+    assert_eq!(warnings(), at_start, "{}", proxy.log());
     proxy.get("/").await.status(200);
 }
