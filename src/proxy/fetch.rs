@@ -84,7 +84,7 @@ impl Fetch {
         let _hold = match self.ask_redis(cacheable).await {
             Collapsed::Ours(hold) => hold,
             Collapsed::Found(entry) => {
-                return self.land(client, Landing::Reusable(entry, Source::Redis));
+                return self.land(client, Landing::Reusable(entry, Source::Found));
             }
         };
         if matches!(self.wanted, Wanted::Whole)

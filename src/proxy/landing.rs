@@ -42,8 +42,9 @@ impl Landing {
 /// Where a stored response came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
-    /// Another tier, or another instance, had it.
-    Redis,
+    /// It was stored already: in Redis, by another instance, or by a flight that
+    /// has just ended.
+    Found,
     /// The origin confirmed it.
     Validated,
     /// The origin failed with this status, and the stored response bridges it.

@@ -173,7 +173,7 @@ impl Read<'_> {
         let mut secondary = self.expected_secondary(cacheable);
         let wait = self.ask.site.config.coalescing.wait_timeout;
         let mut failures = 0;
-        for _ in 0..JOINS_MAX {
+        for joins in 0..JOINS_MAX {
             let began = self.shared.invalidation.position();
             let flight_key = (cacheable.key, secondary);
             let joined = self.shared.flights.join(flight_key, began, |flight| {
@@ -188,6 +188,12 @@ impl Read<'_> {
             });
             let follow = match joined {
                 Joined::Lead(lead) => {
+                    // Who woke late from one flight may have missed the next.
+                    let missed = (joins > 0).then(|| self.look_again(cacheable)).flatten();
+                    if let Some(entry) = missed {
+                        lead.land(Landing::Reusable(Arc::clone(&entry), Source::Found));
+                        return self.answer_landed(entry, Source::Found, true).await;
+                    }
                     let fetch = Fetch {
                         shared: Arc::clone(self.shared),
                         ask: Arc::clone(&self.ask),
@@ -245,6 +251,12 @@ impl Read<'_> {
             }
         }
         self.fetch_alone().await
+    }
+
+    /// What has been stored since the first look, where it may answer as it is.
+    fn look_again(&self, cacheable: &Cacheable) -> Option<Arc<Entry>> {
+        let entry = lookup(self.shared, &self.ask, cacheable, &cacheable.key)?;
+        matches!(assess(self.shared, &self.ask, &entry), Reuse::Fresh).then_some(entry)
     }
 
     /// A key of all that the origin is told: only a request that tells it the same
@@ -384,7 +396,7 @@ impl Read<'_> {
                 };
                 Ok(reply::from_store(ask, &entry, CacheResult::Stale, status))
             }
-            Source::Redis => match assess(self.shared, ask, &entry) {
+            Source::Found => match assess(self.shared, ask, &entry) {
                 Reuse::Fresh => Ok(reply::from_store(ask, &entry, CacheResult::Hit, hit())),
                 Reuse::Stale { validate } => {
                     if let (true, Ok(cacheable)) = (validate, ask.cacheable()) {
