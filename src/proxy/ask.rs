@@ -7,7 +7,7 @@ use http::header::{
     CACHE_CONTROL, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, PRAGMA,
     RANGE,
 };
-use http::{HeaderMap, HeaderValue, Method, Request, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body::Body as _;
 
 use super::failure::Failure;
@@ -97,17 +97,32 @@ impl AsksFor {
     fn of(fields: &HeaderMap) -> Self {
         let mut found = Self::default();
         for name in fields.keys() {
-            if name == RANGE {
-                found.range = true;
-            } else if name == IF_NONE_MATCH || name == IF_MODIFIED_SINCE {
-                found.condition = true;
-            } else if name == IF_MATCH || name == IF_UNMODIFIED_SINCE {
-                found.origin_condition = true;
-            } else if name == CACHE_CONTROL || name == PRAGMA {
-                found.directives = true;
-            }
+            found.note(name.as_str());
         }
         found
+    }
+
+    /// Notes what a field of this name, in any letter case, asks for.
+    pub(super) fn note(&mut self, name: &str) {
+        let is = |known: &HeaderName| name.eq_ignore_ascii_case(known.as_str());
+        // The length tells most names apart at once.
+        match name.len() {
+            5 => self.range |= is(&RANGE),
+            6 => self.directives |= is(&PRAGMA),
+            8 => self.origin_condition |= is(&IF_MATCH),
+            13 => {
+                self.condition |= is(&IF_NONE_MATCH);
+                self.directives |= is(&CACHE_CONTROL);
+            }
+            17 => self.condition |= is(&IF_MODIFIED_SINCE),
+            19 => self.origin_condition |= is(&IF_UNMODIFIED_SINCE),
+            _ => {}
+        }
+    }
+
+    /// Whether a fresh response in memory may not be what answers it.
+    pub(super) fn goes_past_the_store(self) -> bool {
+        self.origin_condition || self.directives
     }
 }
 

@@ -10,6 +10,7 @@ use super::date::http_date;
 use super::policy::Policy;
 use crate::clock::Timestamp;
 use crate::message::directives::ResponseDirectives;
+use crate::message::lines::FieldLines;
 
 /// No lifetime, age or grace is larger than this (RFC 9111 §1.2.2: a value
 /// that is too large is read as 2^31 seconds).
@@ -143,10 +144,12 @@ pub fn explicit_lifetime(
 
 /// The `Date` of a response, where it is there once and can be read.
 #[must_use]
-pub fn date_field(fields: &HeaderMap, response_time: Timestamp) -> Option<Timestamp> {
-    fields
-        .get(DATE)
-        .and_then(|value| http_date(value.as_bytes(), response_time))
+pub fn date_field(
+    fields: &(impl FieldLines + ?Sized),
+    response_time: Timestamp,
+) -> Option<Timestamp> {
+    let line = fields.lines(&DATE).next()?;
+    http_date(line, response_time)
 }
 
 fn lifetime(
