@@ -7,8 +7,9 @@
 //! Promises: whoever is not waited for any more has either applied the entry
 //! or looked at the log so long ago, on this machine's monotonic clock, that
 //! its lease has run out. The clocks of others and of Redis are not asked.
-//! A list is believed only where it has this instance's own newest look in it:
-//! a node that was demoted and has lost its primary shows a frozen copy.
+//! A list is believed only where it has this instance's own newest look in it,
+//! and its own word that it has applied the entry: a node that was demoted and
+//! has lost its primary shows a frozen copy.
 //! Those who have not looked for [`STRUCK_OFF_AFTER`] are struck off.
 
 use std::collections::HashMap;
@@ -141,9 +142,12 @@ impl Acks {
         loop {
             let (acknowledged, is_known) = {
                 let seen = seen.borrow_and_update();
-                // What was said before the entry was there says nothing.
+                // What was said before the entry was there says nothing; and
+                // a list without our own word for it may be a copy, without
+                // those who came since.
                 let is_known = seen.asked.is_some_and(|asked| asked >= appended)
-                    && seen.incarnation == Some(position.incarnation);
+                    && seen.incarnation == Some(position.incarnation)
+                    && seen.has_applied(self.shared.name.instance(), position) != Some(false);
                 (self.shared.judge(&seen, position, patience), is_known)
             };
             if is_known && acknowledged.missing.is_empty() {
@@ -268,11 +272,10 @@ impl Shared {
             missing: Vec::new(),
         };
         for (instance, follower) in &seen.followers {
-            let Ack { applied, .. } = follower.ack;
             if instance == self.name.instance() {
                 continue;
             }
-            if applied.incarnation == position.incarnation && applied >= position {
+            if follower.has_applied(position) {
                 acknowledged.by.push(instance.clone());
             } else if patience == Patience::Everybody || !follower.has_run_out(seen.alive) {
                 acknowledged.missing.push(instance.clone());
@@ -308,6 +311,13 @@ impl Seen {
         }
     }
 
+    /// Whether an instance says that it has applied an entry; `None` where it
+    /// follows no log.
+    fn has_applied(&self, instance: &str, position: LogPosition) -> Option<bool> {
+        let follower = self.followers.get(instance)?;
+        Some(follower.has_applied(position))
+    }
+
     fn silent(&self) -> Vec<(String, Ack)> {
         let silent = self.followers.iter().filter(|(_, follower)| {
             let patience = STRUCK_OFF_AFTER.max(follower.lease() * 2);
@@ -320,6 +330,11 @@ impl Seen {
 }
 
 impl Follower {
+    fn has_applied(&self, position: LogPosition) -> bool {
+        let applied = self.ack.applied;
+        applied.incarnation == position.incarnation && applied >= position
+    }
+
     fn lease(&self) -> Duration {
         Duration::from_millis(self.ack.lease_millis)
     }
