@@ -90,7 +90,7 @@ struct Times {
     stale_if_error_millis: u64,
     source: LifetimeSource,
     always_validate: bool,
-    never_stale: bool,
+    refuses_max_stale: bool,
     is_immutable: bool,
 }
 
@@ -378,7 +378,7 @@ impl Times {
             stale_while_revalidate,
             stale_if_error,
             always_validate,
-            never_stale,
+            refuses_max_stale,
             is_immutable,
         } = freshness;
         Self {
@@ -388,7 +388,7 @@ impl Times {
             stale_if_error_millis: millis(*stale_if_error),
             source: *source,
             always_validate: *always_validate,
-            never_stale: *never_stale,
+            refuses_max_stale: *refuses_max_stale,
             is_immutable: *is_immutable,
         }
     }
@@ -401,7 +401,7 @@ impl Times {
             stale_while_revalidate: Duration::from_millis(self.stale_while_revalidate_millis),
             stale_if_error: Duration::from_millis(self.stale_if_error_millis),
             always_validate: self.always_validate,
-            never_stale: self.never_stale,
+            refuses_max_stale: self.refuses_max_stale,
             is_immutable: self.is_immutable,
         }
     }
