@@ -95,10 +95,10 @@ function works.mixed()
   end
 end
 
--- Hits on connections that each sent a POST first.
+-- Reads that no route matches, on connections that each sent a POST first.
 function works.after_post(connections)
   local first, left = always("POST", "/pass/a", {}, CONTENT), connections
-  local next = always("GET", "/1k/a")
+  local next = always("GET", "/pass/a")
   return function()
     if left > 0 then
       left = left - 1
