@@ -13,6 +13,7 @@ use redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
 use redis::{RedisError, RedisResult};
 use tokio::task::JoinHandle;
 
+use super::digest;
 use super::followed::Followed;
 use super::replay::Replay;
 use super::wire::{Ack, Chained, LogEntry, LogName, LogState, id, position};
@@ -285,7 +286,9 @@ impl<Sink: FnMut(Event) -> Option<JoinHandle<()>>> Follower<Sink> {
         // Only in the same log does the last position mean something.
         let told = self.position.filter(|told| told.incarnation == incarnation);
         let mut is_told_found = false;
-        let mut replay = Replay::new(self.name.entries_max());
+        let digest = digest::find(&self.name, incarnation, connection).await?;
+        let digested = digest.as_ref().map(|digest| digest.position);
+        let mut replay = Replay::new(self.name.entries_max(), digested.unwrap_or_default());
         self.cursor = LogPosition {
             incarnation,
             ..LogPosition::default()
@@ -310,14 +313,21 @@ impl<Sink: FnMut(Event) -> Option<JoinHandle<()>>> Follower<Sink> {
             }
         }
         let (mut horizon, position, mut entries) = replay.finish(state.last);
+        let known_from = if has_lapsed { position } else { horizon };
+        if told.is_some_and(|told| told > known_from) && !is_told_found {
+            return Ok(false);
+        }
+        // Where something between the two is missing, it is of no use.
+        let digest = digest.filter(|digest| (horizon..=position).contains(&digest.position));
+        if let Some(digest) = digest {
+            horizon = digest.horizon;
+            entries.splice(0..0, digest.entries);
+        }
         if has_lapsed {
             // What was stored before the return may be older than a write that
             // was answered elsewhere; what it was about is not known.
             horizon = position;
             entries.clear();
-        }
-        if told.is_some_and(|told| told > horizon) && !is_told_found {
-            return Ok(false);
         }
         self.tell_replay(since, entries.len());
         self.counters.log.gaps.increment();

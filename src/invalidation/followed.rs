@@ -15,6 +15,7 @@ use crate::semantics::stored::LogPosition;
 pub(super) struct Followed {
     known: watch::Sender<Known>,
     doubt: Notify,
+    digest: Notify,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -82,6 +83,16 @@ impl Followed {
     /// connections leads to the wrong place.
     pub(super) fn doubt(&self) {
         self.doubt.notify_one();
+    }
+
+    /// The log has grown so far that its digest is to be written here.
+    pub(super) fn digest_is_due(&self) {
+        self.digest.notify_one();
+    }
+
+    /// Waits until that is so. For one waiter.
+    pub(super) async fn digest_due(&self) {
+        self.digest.notified().await;
     }
 
     /// Waits until the connection of the follower is doubted.

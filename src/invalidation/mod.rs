@@ -8,6 +8,7 @@
 //! | [`wire`] | what the log is in Redis: keys, scripts, entries |
 //! | [`log`] | appending to it, again until it worked |
 //! | `queue`, `spool`, `outlet` | what is not in it yet; it survives this process |
+//! | `digest` | what it said, where it is trimmed |
 //! | [`follow`] | reading it, from where this instance was |
 //! | [`acks`] | waiting until others have read it |
 //! | `followed`, `here`, `touch` | what this instance knows, and since when |
@@ -15,26 +16,27 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::config::{CoherenceConfig, CoherenceMode, RedisConfig};
 use crate::link::{Endpoint, EndpointError, Task};
-use crate::semantics::stored::{BanSubject, LogPosition, Position, StoredHead, Target};
+use crate::semantics::stored::LogPosition;
 use crate::telemetry::counters::RedisCounters;
 
 pub mod acks;
 pub mod bans;
+mod digest;
 pub mod follow;
 mod followed;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
 mod here;
+mod judging;
 pub mod log;
 mod outlet;
 mod queue;
@@ -47,7 +49,6 @@ mod touch;
 pub mod wire;
 
 use acks::{Acknowledged, Acks, Patience, margin};
-use bans::{Checked, Verdict};
 use followed::Followed;
 use here::Here;
 use log::{Appended, Log, Wait};
@@ -79,6 +80,7 @@ struct SharedLog {
     /// After so long without word from the log, this instance is out of touch.
     silence_max: Duration,
     _orphans: Task,
+    _digests: Task,
     /// `None` after this instance has left.
     follower: Mutex<Option<Task>>,
 }
@@ -164,6 +166,12 @@ impl Invalidation {
             everything,
         );
         let outlet = Outlet::new(Arc::clone(&here), log, opened.payloads, opened.orphans);
+        let digests = digest::keep(
+            Arc::clone(&here),
+            Arc::clone(&followed),
+            endpoint.clone(),
+            name.clone(),
+        );
         let acks = Acks::start(
             endpoint.clone(),
             name.clone(),
@@ -187,6 +195,7 @@ impl Invalidation {
             unsynced_age_max: config.unsynced_age_max,
             shared: Some(SharedLog {
                 _orphans: Task::start(Arc::clone(&outlet).take_over_orphans()),
+                _digests: Task::start(digests),
                 outlet,
                 followed,
                 acks,
@@ -337,44 +346,6 @@ impl Invalidation {
         self.here.changed().await;
     }
 
-    /// How far bans are known; to be read before the origin is asked.
-    #[must_use]
-    pub fn position(&self) -> Position {
-        self.here.bans.position()
-    }
-
-    /// How many bans are held.
-    #[must_use]
-    pub fn bans_held(&self) -> usize {
-        self.here.bans.len()
-    }
-
-    /// Lets go of bans that everything they could match has outlived.
-    pub fn prune(&self, now: Timestamp) {
-        self.here.bans.prune(now, KEPT_FOR);
-    }
-
-    /// Whether a fetch of `target` that began at `position` was overtaken.
-    #[must_use]
-    pub fn overtook(&self, position: &Position, route: &str, target: &Target) -> bool {
-        self.here.bans.overtook(position, route, target)
-    }
-
-    /// The same for a fetch of another instance, which began at that position
-    /// of the log: whether a record of it would be of no use here.
-    #[must_use]
-    pub fn overtook_another(&self, began: LogPosition, route: &Arc<str>, target: &Target) -> bool {
-        let head = StoredHead::expected(route, target, began);
-        self.judge_record(&head).verdict == Verdict::Banned
-    }
-
-    /// Whether a ban on what `head` describes was put in force within `settle`
-    /// before `since`: the origin may not have caught up with it yet.
-    #[must_use]
-    pub fn settles(&self, head: &StoredHead, since: Timestamp, settle: Duration) -> bool {
-        settle > Duration::ZERO && self.here.bans.settles(head, since, settle)
-    }
-
     /// Whether a response that was asked for so long ago may not be reused
     /// unasked at `at`, nor a fetch be joined, because no word has come from
     /// the log for too long and invalidations may have been missed meanwhile.
@@ -447,54 +418,5 @@ impl Invalidation {
         self.shared
             .as_ref()
             .map_or(1, |shared| shared.acks.followers())
-    }
-
-    /// Judges a record from Redis.
-    #[must_use]
-    pub fn judge_record(&self, head: &StoredHead) -> Checked {
-        self.here.bans.judge_record(head)
-    }
-
-    /// Judges a response in memory that remembers in `checked` and `softened`
-    /// what was found before. While nothing was invalidated since, that is one
-    /// comparison.
-    #[must_use]
-    pub fn judge(&self, head: &StoredHead, checked: &AtomicU64, softened: &AtomicU64) -> Verdict {
-        self.judge_with(checked, softened, || Some(head.ban_subject()))
-    }
-
-    /// The same where what bans look at costs something to be had: it is asked
-    /// for only where something was invalidated since. A response of which it
-    /// cannot be had is not to be reused.
-    #[must_use]
-    pub fn judge_with<'a>(
-        &self,
-        checked: &AtomicU64,
-        softened: &AtomicU64,
-        subject: impl FnOnce() -> Option<BanSubject<'a>>,
-    ) -> Verdict {
-        let seen = checked.load(Ordering::Acquire);
-        if seen != self.here.bans.head() {
-            let Some(subject) = subject() else {
-                return Verdict::Banned;
-            };
-            let Checked {
-                verdict,
-                checked: up_to,
-            } = self.here.bans.judge(&subject, seen);
-            match verdict {
-                Verdict::Banned => return Verdict::Banned,
-                Verdict::Softened { by } => {
-                    softened.fetch_max(by, Ordering::AcqRel);
-                }
-                Verdict::Stands => {}
-            }
-            // After `softened`: whoever sees the number sees the mark.
-            checked.fetch_max(up_to, Ordering::AcqRel);
-        }
-        match softened.load(Ordering::Acquire) {
-            0 => Verdict::Stands,
-            by => Verdict::Softened { by },
-        }
     }
 }

@@ -22,6 +22,8 @@
 //! knows the log's end is registered. The three keys stand and fall together:
 //! where the hash is missing, the log is begun anew as well.
 //!
+//! `{ns}:log:digest` says what the entries that may be trimmed said ([`super::digest`]).
+//!
 //! Every entry names its incarnation and the entry before it. A reader that
 //! finds the chain whole has missed nothing, whatever trimmed, deleted or
 //! rolled back the stream; the first entry's predecessor is the log's
@@ -54,7 +56,8 @@ const WHICH_LOG: &str = "-";
 /// `fence` where the entry bans everything, or empty; then nonce and payload of
 /// each entry to append.
 /// Gives the incarnation, the id of the last entry, the ids appended, after
-/// what the log begins, and how many keys held another type.
+/// what the log begins, how many keys held another type, and whether these
+/// entries fill another quarter of the bound: then a digest is due.
 ///
 /// HDEL before HSET, too, is for a Redis without free memory: it may be called.
 ///
@@ -63,7 +66,7 @@ const WHICH_LOG: &str = "-";
 /// refuses records, still takes bans.
 const SCRIPT: &str = r"
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
-local meta = redis.pcall('HMGET', KEYS[2], 'incarnation', 'run', 'last', 'after')
+local meta = redis.pcall('HMGET', KEYS[2], 'incarnation', 'run', 'last', 'after', 'count')
 local foreign = 0
 for _, reply in ipairs({meta, redis.pcall('XRANGE', KEYS[1], '-', '-', 'COUNT', 1),
     redis.pcall('HGET', KEYS[3], '-')}) do
@@ -73,11 +76,11 @@ for _, reply in ipairs({meta, redis.pcall('XRANGE', KEYS[1], '-', '-', 'COUNT', 
   end
 end
 if foreign > 0 then meta = {} end
-local incarnation, last, after = meta[1], meta[3], meta[4]
+local incarnation, last, after, count = meta[1], meta[3], meta[4], tonumber(meta[5] or 0)
 if not incarnation or not last or meta[2] ~= run or incarnation == ARGV[6]
     or redis.call('EXISTS', KEYS[1], KEYS[3]) ~= 2 then
   redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
-  incarnation, after = ARGV[1], ARGV[5]
+  incarnation, after, count = ARGV[1], ARGV[5], 0
   last = redis.call('XADD', KEYS[1], '*', 'i', incarnation, 'p', '0-0')
   redis.call('HSET', KEYS[2], 'incarnation', incarnation, 'run', run, 'last', last,
     'after', after)
@@ -95,12 +98,17 @@ for n = 8, #ARGV, 2 do
   last = id
   ids[#ids + 1] = id
 end
-if #ids > 0 then redis.call('HSET', KEYS[2], 'last', last) end
+local due = 0
+if #ids > 0 then
+  redis.call('HSET', KEYS[2], 'last', last, 'count', count + #ids)
+  local quarter = math.ceil(tonumber(ARGV[2]) / 4)
+  if math.floor((count + #ids) / quarter) > math.floor(count / quarter) then due = 1 end
+end
 if ARGV[7] == 'fence' then
   after = ARGV[5]
   redis.call('HSET', KEYS[2], 'after', after)
 end
-return {incarnation, last, ids, after or '', foreign}
+return {incarnation, last, ids, after or '', foreign, due}
 ";
 
 /// Strikes a follower off, unless it has said something since.
@@ -115,6 +123,7 @@ pub struct LogName {
     stream: Arc<str>,
     meta: Arc<str>,
     live: Arc<str>,
+    digest: Arc<str>,
     instance: Arc<str>,
     entries_max: usize,
 }
@@ -128,6 +137,7 @@ impl LogName {
             stream: format!("{{{namespace}}}:log").into(),
             meta: format!("{{{namespace}}}:log:meta").into(),
             live: format!("{{{namespace}}}:log:live").into(),
+            digest: format!("{{{namespace}}}:log:digest").into(),
             instance: instance.into(),
             entries_max: entries_max.max(1),
         }
@@ -135,6 +145,14 @@ impl LogName {
 
     pub(super) fn stream(&self) -> &str {
         &self.stream
+    }
+
+    pub(super) fn meta(&self) -> &str {
+        &self.meta
+    }
+
+    pub(super) fn digest(&self) -> &str {
+        &self.digest
     }
 
     pub(super) fn instance(&self) -> &str {
@@ -324,6 +342,8 @@ pub(super) struct LogState {
     after: LogPosition,
     /// Keys of the log that held another type, and were deleted.
     pub(super) foreign_keys: u64,
+    /// A digest is due.
+    pub(super) is_digest_due: bool,
 }
 
 impl LogState {
@@ -337,8 +357,9 @@ impl LogState {
 
 impl FromRedisValue for LogState {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
-        type Answer = (String, String, Vec<String>, String, u64);
-        let (incarnation, last, ids, after, foreign_keys): Answer = redis::from_redis_value(value)?;
+        type Answer = (String, String, Vec<String>, String, u64, bool);
+        let (incarnation, last, ids, after, foreign_keys, is_digest_due): Answer =
+            redis::from_redis_value(value)?;
         let read = || {
             let incarnation = u128::from_str_radix(&incarnation, 16).ok()?;
             let position = |id: &String| position(incarnation, id);
@@ -347,6 +368,7 @@ impl FromRedisValue for LogState {
                 appended: ids.iter().map(position).collect::<Option<_>>()?,
                 after: After::read(&after)?.0,
                 foreign_keys,
+                is_digest_due,
             })
         };
         read().ok_or_else(|| ParsingError::from("the log's state makes no sense"))
