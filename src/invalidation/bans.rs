@@ -265,6 +265,7 @@ impl Bans {
         Some(Digest {
             horizon,
             position,
+            routes: None,
             bans: bans.collect(),
         })
     }

@@ -46,6 +46,9 @@ pub(super) struct Digest {
     pub(super) horizon: LogPosition,
     /// Everything up to here is in it.
     pub(super) position: LogPosition,
+    /// All routes that were announced up to there; `None` where that is not
+    /// known.
+    pub(super) routes: Option<Vec<Box<str>>>,
     /// Each with the place of the newest ban on its scope.
     pub(super) bans: Vec<(LogPosition, Ban)>,
 }
@@ -57,6 +60,11 @@ impl Digest {
         } = self;
         let incarnation = position.incarnation;
         let mut text = format!("{incarnation:032x} {} {}\n", id(horizon), id(position));
+        if let Some(routes) = &self.routes {
+            // Strings always have a JSON form.
+            text.push_str(&serde_json::to_string(routes).unwrap_or_default());
+        }
+        text.push('\n');
         for (at, ban) in &self.bans {
             let said = scope::write(std::slice::from_ref(ban));
             text.push_str(&format!("{} {said}\n", id(at)));
@@ -71,6 +79,8 @@ pub(super) struct Found {
     pub(super) horizon: LogPosition,
     pub(super) position: LogPosition,
     pub(super) entries: Vec<LogEntry>,
+    /// The routes announced up to there, as a JSON list.
+    pub(super) routes: Option<Bytes>,
 }
 
 impl Found {
@@ -83,6 +93,7 @@ impl Found {
         }
         let horizon = position(incarnation, words.next()?)?;
         let up_to = position(incarnation, words.next()?)?;
+        let routes = text.slice_ref(lines.next()?.as_bytes());
         let entry = |line: &str| {
             let (at, said) = line.split_once(' ')?;
             Some(LogEntry {
@@ -90,11 +101,13 @@ impl Found {
                 instance: Box::default(),
                 nonce: 0,
                 payload: text.slice_ref(said.as_bytes()),
+                routes: Bytes::new(),
             })
         };
         Some(Self {
             horizon,
             position: up_to,
+            routes: (!routes.is_empty()).then_some(routes),
             entries: lines.map(entry).collect::<Option<_>>()?,
         })
     }
@@ -128,7 +141,9 @@ pub(super) async fn keep(
         followed.digest_due().await;
         let taken = Arc::clone(&here);
         let text = spawn_blocking(move || {
-            let digest = taken.bans.digest()?;
+            let mut digest = taken.bans.digest()?;
+            // Not before: what was announced up to its position is known by now.
+            digest.routes = taken.routes.known(digest.position.incarnation);
             Some((digest.position.incarnation, digest.write()))
         });
         let Ok(Some((incarnation, text))) = text.await else {
@@ -182,11 +197,13 @@ mod tests {
         let digest = Digest {
             horizon: at(1),
             position: at(9),
+            routes: Some(vec!["/a/**".into()]),
             bans: vec![(at(3), soft.clone()), (at(4), hard.clone())],
         };
         let text = Bytes::from(digest.write());
         let found = Found::read(&text, 0xab).unwrap();
         assert_eq!((found.horizon, found.position), (at(1), at(9)));
+        assert_eq!(found.routes.as_deref(), Some(&b"[\"/a/**\"]"[..]));
         let said = |entry: &LogEntry| {
             let text = std::str::from_utf8(&entry.payload).unwrap();
             (entry.position, scope::read(text).unwrap())
@@ -200,7 +217,7 @@ mod tests {
 
     #[test]
     fn what_is_no_digest_is_not_read() {
-        for odd in ["", "x", "ab 1-1", "ab 1-1 2-2\nnonsense"] {
+        for odd in ["", "x", "ab 1-1", "ab 1-1 2-2", "ab 1-1 2-2\n\nnonsense"] {
             assert!(Found::read(&Bytes::from(odd), 0xab).is_none(), "{odd:?}");
         }
     }

@@ -50,6 +50,9 @@ pub enum Event {
         position: LogPosition,
         /// In order; those of this instance among them.
         entries: Vec<LogEntry>,
+        /// All routes that were announced in this log, as JSON lists; `None`
+        /// where they are not known.
+        routes: Option<Vec<Bytes>>,
     },
     /// More entries came.
     Applied {
@@ -286,6 +289,7 @@ impl<Sink: FnMut(Event) -> Option<JoinHandle<()>>> Follower<Sink> {
         // Only in the same log does the last position mean something.
         let told = self.position.filter(|told| told.incarnation == incarnation);
         let mut is_told_found = false;
+        let mut routes: Vec<Bytes> = Vec::new();
         let digest = digest::find(&self.name, incarnation, connection).await?;
         let digested = digest.as_ref().map(|digest| digest.position);
         let mut replay = Replay::new(self.name.entries_max(), digested.unwrap_or_default());
@@ -305,6 +309,8 @@ impl<Sink: FnMut(Event) -> Option<JoinHandle<()>>> Follower<Sink> {
             for chained in self.ours(&page.ids, incarnation) {
                 is_told_found |=
                     told.is_some_and(|told| told == chained.position || told == chained.previous);
+                let announced = chained.entry.as_ref().map(|entry| &entry.routes);
+                routes.extend(announced.filter(|routes| !routes.is_empty()).cloned());
                 replay.push(chained);
             }
             self.advance_cursor(&page.ids, incarnation);
@@ -319,6 +325,10 @@ impl<Sink: FnMut(Event) -> Option<JoinHandle<()>>> Follower<Sink> {
         }
         // Where something between the two is missing, it is of no use.
         let digest = digest.filter(|digest| (horizon..=position).contains(&digest.position));
+        let before = digest.as_ref().and_then(|digest| digest.routes.clone());
+        let are_routes_known = horizon.sequence == 0 && horizon.millis == 0 || before.is_some();
+        routes.extend(before);
+        let routes = are_routes_known.then_some(routes);
         if let Some(digest) = digest {
             horizon = digest.horizon;
             entries.splice(0..0, digest.entries);
@@ -339,6 +349,7 @@ impl<Sink: FnMut(Event) -> Option<JoinHandle<()>>> Follower<Sink> {
             horizon,
             position,
             entries,
+            routes,
         });
         if let Some(putting_in_force) = putting_in_force {
             putting_in_force.await.map_err(std::io::Error::other)?;

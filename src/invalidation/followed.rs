@@ -85,6 +85,21 @@ impl Followed {
         self.doubt.notify_one();
     }
 
+    /// Waits until everything up to `position` was told; `false` where another
+    /// log is followed by then.
+    pub(super) async fn reaches(&self, position: LogPosition) -> bool {
+        let mut known = self.known.subscribe();
+        // The sender lives as long as `self`.
+        let reached = known.wait_for(|known| {
+            known.is_over
+                || known.position >= position
+                || known.position.incarnation != position.incarnation
+        });
+        reached
+            .await
+            .is_ok_and(|known| known.position.incarnation == position.incarnation)
+    }
+
     /// The log has grown so far that its digest is to be written here.
     pub(super) fn digest_is_due(&self) {
         self.digest.notify_one();

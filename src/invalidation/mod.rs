@@ -10,7 +10,9 @@
 //! | `queue`, `spool`, `outlet` | what is not in it yet; it survives this process |
 //! | `digest` | what it said, where it is trimmed |
 //! | [`follow`] | reading it, from where this instance was |
-//! | [`acks`] | waiting until others have read it |
+//! | `routes`, `announce` | what the instances of the fleet may have stored |
+//! | `unlogged` | bans that can meet nothing of that |
+//! | [`acks`], `roll` | waiting until others have read it |
 //! | `followed`, `here`, `touch` | what this instance knows, and since when |
 //! | [`session`] | what a client takes from its write to its next read |
 
@@ -28,6 +30,7 @@ use crate::semantics::stored::LogPosition;
 use crate::telemetry::counters::RedisCounters;
 
 pub mod acks;
+mod announce;
 pub mod bans;
 mod digest;
 pub mod follow;
@@ -41,20 +44,26 @@ pub mod log;
 mod outlet;
 mod queue;
 mod replay;
+mod roll;
+mod routes;
 pub mod rules;
 pub mod scope;
 pub mod session;
+mod sparing;
 mod spool;
 mod touch;
+mod unlogged;
 pub mod wire;
 
-use acks::{Acknowledged, Acks, Patience, margin};
+use acks::{Acknowledged, Acks, Patience};
+use announce::Announcer;
 use followed::Followed;
 use here::Here;
 use log::{Appended, Log, Wait};
 use outlet::Outlet;
 use scope::{Ban, Scope};
 use spool::Spool;
+use unlogged::Unlogged;
 use wire::LogName;
 
 /// Bans are kept so long at least: longer than any record lives in Redis.
@@ -74,13 +83,17 @@ pub struct Invalidation {
 struct SharedLog {
     outlet: Arc<Outlet>,
     followed: Arc<Followed>,
-    acks: Acks,
+    acks: Arc<Acks>,
+    unlogged: Arc<Unlogged>,
+    counters: Arc<RedisCounters>,
     /// `None` in eventual mode.
     lease: Option<Duration>,
     /// After so long without word from the log, this instance is out of touch.
     silence_max: Duration,
     _orphans: Task,
     _digests: Task,
+    _announcer: Task,
+    _settler: Task,
     /// `None` after this instance has left.
     follower: Mutex<Option<Task>>,
 }
@@ -98,6 +111,8 @@ pub struct Receipt {
     /// Whether what the mode promises of other instances holds now. In
     /// eventual mode nothing is promised of this moment.
     pub is_kept: bool,
+    /// It can meet nothing that is stored: it is in no log and not in force.
+    pub is_unlogged: bool,
     /// When it was in the log.
     appended: Instant,
 }
@@ -172,11 +187,25 @@ impl Invalidation {
             endpoint.clone(),
             name.clone(),
         );
-        let acks = Acks::start(
+        let acks = Arc::new(Acks::start(
             endpoint.clone(),
             name.clone(),
             Arc::clone(&followed),
             Arc::clone(counters),
+        ));
+        let announcer = Announcer {
+            here: Arc::clone(&here),
+            followed: Arc::clone(&followed),
+            acks: Arc::clone(&acks),
+            endpoint: endpoint.clone(),
+            name: name.clone(),
+            lease,
+        };
+        let unlogged = Arc::<Unlogged>::default();
+        let settler = sparing::settle(
+            Arc::clone(&here),
+            Arc::clone(&unlogged),
+            Arc::clone(&outlet),
         );
         let told = Arc::clone(&here);
         let sink = move |event| told.hear(event);
@@ -196,9 +225,13 @@ impl Invalidation {
             shared: Some(SharedLog {
                 _orphans: Task::start(Arc::clone(&outlet).take_over_orphans()),
                 _digests: Task::start(digests),
+                _announcer: Task::start(announcer.run()),
+                _settler: Task::start(settler),
                 outlet,
                 followed,
                 acks,
+                unlogged,
+                counters: Arc::clone(counters),
                 lease,
                 silence_max,
                 follower: Mutex::new(Some(follower)),
@@ -248,6 +281,7 @@ impl Invalidation {
             number: self.here.bans.head(),
             position: None,
             is_kept: true,
+            is_unlogged: false,
             appended: Instant::now(),
         };
         let Some(shared) = &self.shared else {
@@ -265,7 +299,9 @@ impl Invalidation {
                 receipt.position = Some(position);
                 self.here.bans.confirm(number, position);
                 if let Some(lease) = shared.lease {
-                    self.leased_to_nobody(shared, &receipt, position, lease)
+                    shared
+                        .acks
+                        .leased_to_nobody(&self.here.touch, position, receipt.appended, lease)
                         .await;
                 }
             }
@@ -275,31 +311,6 @@ impl Invalidation {
             }
         }
         receipt
-    }
-
-    /// Waits until nobody relies on what he knew before the entry at
-    /// `position`. Whoever looked at the log after it has seen it, and whoever
-    /// looked before may rely on that for a lease at most: that is the longest
-    /// wait. It is shorter where all who follow the log say that they have
-    /// applied it; but who they are is known only of a log that has stood for
-    /// a lease: those who followed the one before it are in no list.
-    async fn leased_to_nobody(
-        &self,
-        shared: &SharedLog,
-        receipt: &Receipt,
-        position: LogPosition,
-        lease: Duration,
-    ) {
-        let longest = lease + margin(lease);
-        let until = receipt.appended + longest;
-        self.here.touch.met(position.incarnation);
-        let known_since = self.here.touch.known_since(position.incarnation);
-        let is_complete_at = known_since.map_or(until, |since| since + longest);
-        shared
-            .acks
-            .wait(position, receipt.appended, Patience::Leases, until)
-            .await;
-        tokio::time::sleep_until(is_complete_at.min(until).into()).await;
     }
 
     /// Who has applied an invalidation, waiting for all who follow the log but
@@ -337,6 +348,7 @@ impl Invalidation {
     /// Waits until every invalidation made here is in the log.
     pub async fn flushed(&self) {
         if let Some(shared) = &self.shared {
+            self.log_all_unlogged(shared);
             shared.outlet.log.flushed().await;
         }
     }
@@ -396,12 +408,14 @@ impl Invalidation {
         })
     }
 
-    /// Whether the log was read for the first time, or found to be out of
-    /// reach. What is stored before it was read is dropped. True where there is
+    /// Whether the log was read for the first time and has this instance's
+    /// routes, or is out of reach. What is stored before that is dropped. True where there is
     /// no log.
     #[must_use]
     pub fn has_started(&self) -> bool {
-        self.shared.is_none() || self.here.touch.is_tried()
+        let touch = &self.here.touch;
+        self.shared.is_none()
+            || touch.is_tried() && (touch.is_lost() || self.are_routes_announced())
     }
 
     /// How long, all together, the log could not be reached.

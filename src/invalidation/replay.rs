@@ -95,6 +95,7 @@ mod tests {
             instance: "a".into(),
             nonce: sequence,
             payload: "x".into(),
+            routes: Default::default(),
         };
         Chained {
             position: at(sequence),

@@ -41,20 +41,19 @@ use bytes::Bytes;
 use redis::streams::StreamId;
 use redis::{FromRedisValue, ParsingError, Value};
 
+pub use super::roll::Ack;
+pub(super) use super::roll::Roll;
 use crate::semantics::stored::LogPosition;
 
 /// Before the first entry of any log.
 const ORIGIN: &str = "0-0";
 
-/// The field of the hash of followers that names the log it belongs to.
-const WHICH_LOG: &str = "-";
-
 /// ARGV: an incarnation to begin with if one must be begun; the bound of the
 /// stream; who asks; how far they have applied the log, empty where they do
 /// not follow it; how far they followed the log that they come from, empty
 /// where there was none; an incarnation that is to be begun anew, or empty;
-/// `fence` where the entry bans everything, or empty; then nonce and payload of
-/// each entry to append.
+/// `fence` where the entry bans everything, or empty; routes to announce, or
+/// empty; then nonce and payload of each entry to append.
 /// Gives the incarnation, the id of the last entry, the ids appended, after
 /// what the log begins, how many keys held another type, and whether these
 /// entries fill another quarter of the bound: then a digest is due.
@@ -91,12 +90,17 @@ if ARGV[4] ~= '' then
   redis.call('HSET', KEYS[3], ARGV[3], ARGV[4])
 end
 local ids = {}
-if #ARGV > 7 then redis.call('XTRIM', KEYS[1], 'MAXLEN', '~', ARGV[2]) end
-for n = 8, #ARGV, 2 do
+if #ARGV > 8 or ARGV[8] ~= '' then redis.call('XTRIM', KEYS[1], 'MAXLEN', '~', ARGV[2]) end
+for n = 9, #ARGV, 2 do
   local id = redis.call('XADD', KEYS[1], '*', 'i', incarnation,
     'p', last, 'o', ARGV[3], 'n', ARGV[n], 'b', ARGV[n + 1])
   last = id
   ids[#ids + 1] = id
+end
+if ARGV[8] ~= '' then
+  last = redis.call('XADD', KEYS[1], '*', 'i', incarnation,
+    'p', last, 'o', ARGV[3], 'n', 0, 'b', '[]', 'r', ARGV[8])
+  ids[#ids + 1] = last
 end
 local due = 0
 if #ids > 0 then
@@ -166,7 +170,7 @@ impl LogName {
     /// Appends these to the log, all or none, and says where they are. Begins
     /// the log where there is none, after `position`.
     pub(super) fn append(&self, entries: &[(u64, Bytes)], position: LogPosition) -> redis::Cmd {
-        let mut command = self.script("", position, "", "");
+        let mut command = self.script("", position, "", "", "");
         for (nonce, payload) in entries {
             command.arg(*nonce).arg(&payload[..]);
         }
@@ -176,31 +180,44 @@ impl LogName {
     /// Says how far this instance has applied the log, and asks which log it
     /// is and where it ends.
     pub(super) fn state(&self, ack: &Ack) -> redis::Cmd {
-        self.script(&ack.write(), ack.applied, "", "")
+        self.script(&ack.write(), ack.applied, "", "", "")
     }
 
     /// The same; where the log is still the one that this instance follows, it
     /// is begun anew: it is not what it was.
     pub(super) fn begin_anew(&self, ack: &Ack) -> redis::Cmd {
         let wrong = format!("{:032x}", ack.applied.incarnation);
-        self.script(&ack.write(), ack.applied, &wrong, "")
+        self.script(&ack.write(), ack.applied, &wrong, "", "")
     }
 
     /// The same; bans everything that was stored under this log before, for
     /// whoever knows no more than `ack` says was applied.
     pub(super) fn fence(&self, ack: &Ack, everything: &[u8]) -> redis::Cmd {
-        let mut command = self.script(&ack.write(), ack.applied, "", "fence");
+        let mut command = self.script(&ack.write(), ack.applied, "", "fence", "");
         command.arg(0).arg(everything).take()
     }
 
     /// The same; adds an entry that bans nothing, so that what is stored from
     /// now on can be told from what was stored before.
     pub(super) fn mark(&self, ack: &Ack) -> redis::Cmd {
-        let mut command = self.script(&ack.write(), ack.applied, "", "");
+        let mut command = self.script(&ack.write(), ack.applied, "", "", "");
         command.arg(0).arg("[]").take()
     }
 
-    fn script(&self, ack: &str, position: LogPosition, wrong: &str, fence: &str) -> redis::Cmd {
+    /// Adds an entry that bans nothing and says what routes this instance has:
+    /// a JSON list of their paths.
+    pub(super) fn announce(&self, routes: &str, position: LogPosition) -> redis::Cmd {
+        self.script("", position, "", "", routes)
+    }
+
+    fn script(
+        &self,
+        ack: &str,
+        position: LogPosition,
+        wrong: &str,
+        fence: &str,
+        routes: &str,
+    ) -> redis::Cmd {
         redis::cmd("EVAL")
             .arg(SCRIPT)
             .arg(3)
@@ -214,6 +231,7 @@ impl LogName {
             .arg(After(position).write())
             .arg(wrong)
             .arg(fence)
+            .arg(routes)
             .take()
     }
 
@@ -240,77 +258,6 @@ impl LogName {
             .arg(&*self.live)
             .arg(&*self.instance)
             .take()
-    }
-}
-
-/// What a follower says each time it looks at the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ack {
-    /// Everything up to here is in force there.
-    pub applied: LogPosition,
-    /// Grows with every look: where it does not, nobody looked.
-    pub look: u64,
-    /// For so long after a look it may reuse what it has stored without
-    /// another; in milliseconds.
-    pub lease_millis: u64,
-}
-
-impl Ack {
-    pub(super) fn write(&self) -> String {
-        let Self {
-            applied,
-            look,
-            lease_millis,
-        } = self;
-        format!(
-            "{:x} {} {look} {lease_millis}",
-            applied.incarnation,
-            id(applied)
-        )
-    }
-
-    pub(super) fn read(text: &str) -> Option<Self> {
-        let mut words = text.split(' ');
-        let incarnation = u128::from_str_radix(words.next()?, 16).ok()?;
-        Some(Self {
-            applied: position(incarnation, words.next()?)?,
-            look: words.next()?.parse().ok()?,
-            lease_millis: words.next()?.parse().ok()?,
-        })
-    }
-}
-
-/// Who follows which log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Roll {
-    /// `None` where there is no log.
-    pub(super) incarnation: Option<u128>,
-    pub(super) followers: Vec<(String, Ack)>,
-}
-
-impl Roll {
-    /// Whether it has a look of `instance` that is no older than `look`; with
-    /// `None`, whether or not.
-    pub(super) fn has(&self, instance: &str, look: Option<u64>) -> bool {
-        look.is_none_or(|look| {
-            let mut followers = self.followers.iter();
-            followers.any(|(name, ack)| name == instance && ack.look >= look)
-        })
-    }
-}
-
-impl FromRedisValue for Roll {
-    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
-        let fields: Vec<(String, String)> = redis::from_redis_value(value)?;
-        let mut roll = Self::default();
-        for (field, text) in fields {
-            if field == WHICH_LOG {
-                roll.incarnation = u128::from_str_radix(&text, 16).ok();
-            } else if let Some(ack) = Ack::read(&text) {
-                roll.followers.push((field, ack));
-            }
-        }
-        Ok(roll)
     }
 }
 
@@ -384,8 +331,10 @@ pub struct LogEntry {
     pub instance: Box<str>,
     /// What they call it.
     pub nonce: u64,
-    /// What it says.
+    /// What it bans.
     pub payload: Bytes,
+    /// Routes that it announces, as a JSON list; empty where it announces none.
+    pub routes: Bytes,
 }
 
 /// An entry as the stream holds it.
@@ -409,6 +358,7 @@ impl Chained {
                 instance: raw.get::<String>("o")?.into(),
                 nonce: raw.get("n")?,
                 payload: payload.into(),
+                routes: raw.get::<Vec<u8>>("r").unwrap_or_default().into(),
             }),
             None if previous == ORIGIN => None,
             None => return None,
@@ -458,19 +408,6 @@ mod tests {
         assert_eq!(id(&at), "1700000000000-3");
         for odd in ["", "1", "1-", "a-b", "1-2-3"] {
             assert_eq!(position(9, odd), None, "{odd}");
-        }
-    }
-
-    #[test]
-    fn an_ack_is_read_back_as_it_was_written() {
-        let ack = Ack {
-            applied: position(0xfe, "1700000000000-3").unwrap(),
-            look: 7,
-            lease_millis: 2_000,
-        };
-        assert_eq!(Ack::read(&ack.write()), Some(ack));
-        for odd in ["", "fe", "fe 1-1 7", "x 1-1 7 2"] {
-            assert_eq!(Ack::read(odd), None, "{odd}");
         }
     }
 
