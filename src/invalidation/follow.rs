@@ -32,6 +32,9 @@ const REPLAY_PAUSE_MIN: Duration = Duration::from_millis(50);
 /// Two replays within this are told as what they are: a log that does not
 /// last.
 const REPLAYS_APART: Duration = Duration::from_secs(10);
+/// In eventual mode, reads that bring entries are so far apart while many come:
+/// a read costs more than an entry. The first after a pause is not held up.
+const GATHER: Duration = Duration::from_millis(2);
 /// Entries in one read.
 const READ_MAX: usize = 512;
 
@@ -109,6 +112,8 @@ pub(super) fn follow(
         cursor: LogPosition::default(),
         is_out_of_touch_told: false,
         replayed: None,
+        brought: None,
+        is_busy: false,
         is_unrest_told: false,
         sink,
     };
@@ -133,6 +138,10 @@ struct Follower<Sink> {
     is_out_of_touch_told: bool,
     /// When the log was last read from its beginning.
     replayed: Option<Instant>,
+    /// When the last read ended that brought entries.
+    brought: Option<Instant>,
+    /// Whether one had just before.
+    is_busy: bool,
     /// Whether it was told that this comes too often.
     is_unrest_told: bool,
     sink: Sink,
@@ -165,6 +174,7 @@ impl<Sink: FnMut(Event) -> Option<JoinHandle<()>>> Follower<Sink> {
     async fn read_on(&mut self, mut connection: Connection, backoff: &mut Backoff) -> RedisError {
         loop {
             let followed = Arc::clone(&self.followed);
+            self.gather().await;
             let round = async {
                 match self.position {
                     Some(position) => self.read(&mut connection, position).await,
@@ -187,6 +197,14 @@ impl<Sink: FnMut(Event) -> Option<JoinHandle<()>>> Follower<Sink> {
                 Ok(()) => backoff.reset(),
                 Err(error) => return error,
             }
+        }
+    }
+
+    /// Lets entries gather while many come.
+    async fn gather(&mut self) {
+        let is_leased = self.lease_millis > 0;
+        if self.is_busy && !is_leased {
+            tokio::time::sleep(GATHER).await;
         }
     }
 
@@ -240,6 +258,8 @@ impl<Sink: FnMut(Event) -> Option<JoinHandle<()>>> Follower<Sink> {
         if reached != told {
             self.counters.log.entries_read.add(entries.len() as u64);
             self.position = Some(reached);
+            let before = self.brought.replace(Instant::now());
+            self.is_busy = before.is_some_and(|before| before.elapsed() < GATHER * 4);
             (self.sink)(Event::Applied {
                 position: reached,
                 entries,
