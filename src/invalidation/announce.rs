@@ -55,15 +55,24 @@ impl Announcer {
                 Ok(Some(position)) if position.incarnation == incarnation => {
                     if self.is_known_to_all(position).await {
                         self.here.routes.set_announced(incarnation, paths);
+                        self.here.look_again();
                     }
                     backoff.reset();
                 }
-                Ok(_) => tokio::time::sleep(backoff.pause()).await,
+                Ok(_) => self.pause(&mut backoff).await,
                 Err(error) => {
                     tracing::debug!(%error, "routes cannot be announced in the log yet");
-                    tokio::time::sleep(backoff.pause()).await;
+                    self.pause(&mut backoff).await;
                 }
             }
+        }
+    }
+
+    /// No longer than until another log is followed.
+    async fn pause(&self, backoff: &mut Backoff) {
+        tokio::select! {
+            () = self.here.routes.changed() => {}
+            () = tokio::time::sleep(backoff.pause()) => {}
         }
     }
 

@@ -59,6 +59,11 @@ impl Here {
         self.heard.notified().await;
     }
 
+    /// Lets those who wait for word from the log look again.
+    pub(super) fn look_again(&self) {
+        self.heard.notify_waiters();
+    }
+
     /// Takes what the follower tells. A log that was read from its beginning
     /// is put in force on a thread of its own: the one that this is called from
     /// has lookups and appends to make meanwhile.

@@ -404,7 +404,9 @@ impl Invalidation {
     pub fn is_in_touch(&self) -> bool {
         let now = Instant::now();
         self.shared.as_ref().is_none_or(|shared| {
-            self.is_heard_within(shared.silence_max, now) && !self.here.touch.is_lost()
+            self.is_heard_within(shared.silence_max, now)
+                && !self.here.touch.is_lost()
+                && self.is_announced()
         })
     }
 
@@ -414,8 +416,7 @@ impl Invalidation {
     #[must_use]
     pub fn has_started(&self) -> bool {
         let touch = &self.here.touch;
-        self.shared.is_none()
-            || touch.is_tried() && (touch.is_lost() || self.are_routes_announced())
+        self.shared.is_none() || touch.is_tried() && (touch.is_lost() || self.is_announced())
     }
 
     /// How long, all together, the log could not be reached.

@@ -115,6 +115,12 @@ impl Routes {
         announced.incarnation == incarnation && announced.paths.contains(path)
     }
 
+    /// Whether there were routes that were announced in the log of this
+    /// incarnation, or there are none.
+    pub(super) fn are_announced_in(&self, incarnation: u128) -> bool {
+        self.announced.load().incarnation == incarnation || self.own.load().is_empty()
+    }
+
     /// The fleet has these routes, too.
     pub(super) fn learn(&self, paths: &[Box<str>]) {
         let is_known = |path: &Box<str>| self.fleet.read().known.contains(path);

@@ -72,10 +72,11 @@ impl Invalidation {
             && shared.unlogged.put(bans, incarnation)
     }
 
-    /// Whether the others know all routes of this instance.
-    pub(super) fn are_routes_announced(&self) -> bool {
+    /// Whether this instance's routes were announced in the log that it follows;
+    /// those that came by a reload perhaps not yet.
+    pub(super) fn is_announced(&self) -> bool {
         let incarnation = self.here.bans.applied().incarnation;
-        self.here.routes.unannounced(incarnation).is_empty()
+        self.here.routes.are_announced_in(incarnation)
     }
 
     /// What is not known to be needless is logged before this process ends.
