@@ -85,10 +85,11 @@ impl Routes {
     pub(super) fn unannounced(&self, incarnation: u128) -> Vec<Box<str>> {
         let own = self.own.load();
         let announced = self.announced.load();
-        let is_known = |path: &&Box<str>| {
-            announced.incarnation == incarnation && announced.paths.contains(*path)
-        };
-        own.iter().filter(|path| !is_known(path)).cloned().collect()
+        let is_same_log = announced.incarnation == incarnation;
+        let unknown = own
+            .iter()
+            .filter(|path| !(is_same_log && announced.paths.contains(&***path)));
+        unknown.cloned().collect()
     }
 
     /// Waits until that may have changed. For one waiter.
@@ -123,8 +124,11 @@ impl Routes {
 
     /// The fleet has these routes, too.
     pub(super) fn learn(&self, paths: &[Box<str>]) {
-        let is_known = |path: &Box<str>| self.fleet.read().known.contains(path);
-        if paths.iter().all(is_known) {
+        let are_known = {
+            let fleet = self.fleet.read();
+            paths.iter().all(|path| fleet.known.contains(path))
+        };
+        if are_known {
             return;
         }
         let mut fleet = self.fleet.write();
