@@ -21,6 +21,7 @@ use redis::RedisResult;
 use tokio::sync::{Notify, watch};
 
 use super::followed::Followed;
+use super::touch::Touch;
 use super::wire::{Ack, LogName, Roll};
 use crate::link::{Connection, Endpoint, Link, Role, Task};
 use crate::semantics::stored::LogPosition;
@@ -159,6 +160,29 @@ impl Acks {
                 () = tokio::time::sleep_until(until.into()) => return acknowledged,
             }
         }
+    }
+
+    /// Waits until nobody relies on what he knew before the entry at
+    /// `position`, in the log since `appended`. Whoever looked at the log after
+    /// it has seen it, and whoever looked before may rely on that for a lease at
+    /// most: that is the longest wait. It is shorter where all who follow the
+    /// log say that they have applied it; but who they are is known only of a
+    /// log that has stood for a lease: those who followed the one before it are
+    /// in no list.
+    pub(super) async fn leased_to_nobody(
+        &self,
+        touch: &Touch,
+        position: LogPosition,
+        appended: Instant,
+        lease: Duration,
+    ) {
+        let longest = lease + margin(lease);
+        let until = appended + longest;
+        touch.met(position.incarnation);
+        let known_since = touch.known_since(position.incarnation);
+        let is_complete_at = known_since.map_or(until, |since| since + longest);
+        self.wait(position, appended, Patience::Leases, until).await;
+        tokio::time::sleep_until(is_complete_at.min(until).into()).await;
     }
 
     /// How many follow the log, this instance among them, as last seen.

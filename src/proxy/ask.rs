@@ -27,7 +27,7 @@ use crate::rule::{self, Rule};
 use crate::semantics::key::CacheKey;
 use crate::semantics::outcome::CacheResult;
 use crate::semantics::query::asks_for_bypass;
-use crate::semantics::stored::Target;
+use crate::semantics::stored::{Position, Target};
 use crate::semantics::target::RequestTarget;
 use crate::semantics::told::ToldTarget;
 use crate::store::memory::RouteCache;
@@ -291,6 +291,14 @@ impl Ask {
     /// Host and port as the application is told them, lower case.
     pub(super) fn host(&self) -> &str {
         self.told_target.host(&self.named_host)
+    }
+
+    /// How far bans are known to a fetch; to be read before the origin is asked.
+    pub(super) fn position(&self, shared: &Shared) -> Position {
+        match &self.route {
+            Some(route) => shared.invalidation.position_under(&route.path),
+            None => shared.invalidation.position(),
+        }
     }
 
     pub(super) fn origin(&self) -> &OriginClient {
