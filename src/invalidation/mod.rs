@@ -245,25 +245,6 @@ impl Invalidation {
         &self.instance
     }
 
-    /// Waits until a write may be made: in strict mode, until this instance is
-    /// in touch with the log, so that it can tell the others.
-    ///
-    /// # Errors
-    /// [`OutOfTouch`] where it has not been for as long as the lease.
-    pub async fn may_write(&self) -> Result<(), OutOfTouch> {
-        let Some(lease) = self.shared.as_ref().and_then(|shared| shared.lease) else {
-            return Ok(());
-        };
-        let in_touch = async {
-            while self.has_lapsed(Instant::now()) {
-                self.here.heard().await;
-            }
-        };
-        tokio::time::timeout(lease, in_touch)
-            .await
-            .map_err(|_| OutOfTouch)
-    }
-
     /// Waits until this instance is in touch with the log, as it is at once
     /// where there is none. What is fetched before is dropped then.
     pub async fn in_touch(&self) {

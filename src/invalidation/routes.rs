@@ -174,11 +174,21 @@ impl Routes {
     pub(super) fn may_meet(&self, bans: &[Ban], incarnation: u128) -> bool {
         let known_at = self.announcing.load(Ordering::Acquire);
         let known_at = self.start + Duration::from_millis(known_at.saturating_sub(1));
-        if self.announcing.load(Ordering::Acquire) == 0 || known_at.elapsed() > FLEET_KNOWN_FOR {
-            return true;
-        }
+        known_at.elapsed() > FLEET_KNOWN_FOR || self.could_meet(bans, incarnation)
+    }
+
+    /// The same as far as it was known when the fleet was last heard of.
+    pub(super) fn could_meet(&self, bans: &[Ban], incarnation: u128) -> bool {
+        let is_announcing = self.announcing.load(Ordering::Acquire) > 0;
+        let is_known = is_announcing && self.fleet.read().unknown_in != incarnation;
+        !is_known || self.may_meet_known(bans)
+    }
+
+    /// Whether some of these bans may match what a route that is known here has
+    /// stored: all that there is to know without a fleet.
+    pub(super) fn may_meet_known(&self, bans: &[Ban]) -> bool {
         let fleet = self.fleet.read();
-        fleet.unknown_in == incarnation || bans.iter().any(|ban| fleet.may_meet(&ban.scope))
+        bans.iter().any(|ban| fleet.may_meet(&ban.scope))
     }
 }
 

@@ -9,15 +9,13 @@ use super::here::Here;
 use super::outlet::Outlet;
 use super::scope::Ban;
 use super::unlogged::Unlogged;
-use super::{Invalidation, Receipt, SharedLog};
+use super::{Invalidation, OutOfTouch, Receipt, SharedLog};
 use crate::semantics::stored::Position;
 
 impl Invalidation {
     /// These are the routes of this instance from now on. The others are told.
     pub fn set_routes<'a>(&self, paths: impl Iterator<Item = &'a str>) {
-        if self.shared.is_some() {
-            self.here.routes.set_own(paths.map(Box::from).collect());
-        }
+        self.here.routes.set_own(paths.map(Box::from).collect());
     }
 
     /// Whether all instances that there are announce their routes, as their
@@ -47,29 +45,64 @@ impl Invalidation {
     /// answered: they are left out of the log, and nobody is waited for, where
     /// no route of the fleet could have stored anything that they match.
     pub async fn put_write_in_force(&self, bans: &[Ban]) -> Receipt {
-        if let Some(shared) = &self.shared
-            && !bans.is_empty()
-            && self.spares(shared, bans)
-        {
-            shared.counters.log.unlogged.increment();
-            return Receipt {
-                number: self.here.bans.head(),
-                position: None,
-                is_kept: true,
-                is_unlogged: true,
-                appended: Instant::now(),
+        let is_needless = !bans.is_empty()
+            && match &self.shared {
+                Some(shared) => self.spares(shared, bans),
+                None => !self.here.routes.may_meet_known(bans),
             };
+        if !is_needless {
+            return self.put_in_force(bans).await;
         }
-        self.put_in_force(bans).await
+        if let Some(shared) = &self.shared {
+            shared.counters.log.unlogged.increment();
+        }
+        Receipt {
+            number: self.here.bans.head(),
+            position: None,
+            is_kept: true,
+            is_unlogged: true,
+            appended: Instant::now(),
+        }
     }
 
     fn spares(&self, shared: &SharedLog, bans: &[Ban]) -> bool {
         let incarnation = self.here.bans.applied().incarnation;
-        let word_age_max = shared.lease.unwrap_or(WORD_AGE_MAX);
-        incarnation != 0
-            && self.is_heard_within(word_age_max, Instant::now())
-            && !self.here.routes.may_meet(bans, incarnation)
-            && shared.unlogged.put(bans, incarnation)
+        let (routes, now) = (&self.here.routes, Instant::now());
+        let may_be_met = match shared.lease {
+            Some(_) if self.has_lapsed(now) => routes.could_meet(bans, incarnation),
+            Some(lease) if self.is_heard_within(lease, now) => routes.may_meet(bans, incarnation),
+            None if self.is_heard_within(WORD_AGE_MAX, now) => routes.may_meet(bans, incarnation),
+            _ => true,
+        };
+        incarnation != 0 && !may_be_met && shared.unlogged.put(bans, incarnation)
+    }
+
+    /// Waits until a write may be made that `might_ban` so much: in strict mode,
+    /// until this instance is in touch with the log, so that it can tell the
+    /// others; where it could meet nothing of what was last known of the fleet's
+    /// routes, not at all.
+    ///
+    /// # Errors
+    /// [`OutOfTouch`] where it has not been for as long as the lease.
+    pub async fn may_write(&self, might_ban: impl FnOnce() -> Vec<Ban>) -> Result<(), OutOfTouch> {
+        let Some(lease) = self.shared.as_ref().and_then(|shared| shared.lease) else {
+            return Ok(());
+        };
+        if !self.has_lapsed(Instant::now()) {
+            return Ok(());
+        }
+        let incarnation = self.here.bans.applied().incarnation;
+        if incarnation != 0 && !self.here.routes.could_meet(&might_ban(), incarnation) {
+            return Ok(());
+        }
+        let in_touch = async {
+            while self.has_lapsed(Instant::now()) {
+                self.here.heard().await;
+            }
+        };
+        tokio::time::timeout(lease, in_touch)
+            .await
+            .map_err(|_| OutOfTouch)
     }
 
     /// Whether this instance's routes were announced in the log that it follows;

@@ -80,7 +80,17 @@ async fn forward(
     body: Body,
     methods: Vec<Method>,
 ) -> Result<(Response<Body>, std::time::Duration), ProxyError> {
-    if shared.invalidation.may_write().await.is_err() {
+    let bans_of = |effect: Effect<'_>| {
+        ask.site.rules.bans_of(&Write {
+            methods: &methods,
+            hosts: [ask.host(), &ask.named_host],
+            target: &RequestTarget::of(ask.uri.path(), ask.uri.query()),
+            request: &ask.forwarded,
+            effect,
+        })
+    };
+    let might_ban = || bans_of(Effect::Lost);
+    if shared.invalidation.may_write(might_ban).await.is_err() {
         return Err(ProxyError::OutOfTouch);
     }
     let mode = ask.site.config.coherence.session;
@@ -98,13 +108,7 @@ async fn forward(
     let Some(effect) = effect else {
         return Ok(outcome?.into_response(&shared, &ask));
     };
-    let bans = ask.site.rules.bans_of(&Write {
-        methods: &methods,
-        hosts: [ask.host(), &ask.named_host],
-        target: &RequestTarget::of(ask.uri.path(), ask.uri.query()),
-        request: &ask.forwarded,
-        effect,
-    });
+    let bans = bans_of(effect);
     let posted = outcome
         .as_ref()
         .ok()

@@ -115,6 +115,45 @@ async fn in_strict_mode_such_a_write_is_not_logged_either() {
 }
 
 #[tokio::test]
+async fn in_strict_mode_such_a_write_is_made_without_redis() {
+    let mut redis = redis::start().await;
+    let origin = pages().await;
+    let proxy = proxy::new(&origin)
+        .redis(&redis)
+        .toml(STRICT)
+        .route("/a/{id}", |route| route.ttl("10m"))
+        .run()
+        .await;
+    proxy.reaches_redis().await;
+    eventually("a write that is not logged", async || {
+        proxy.post("/track", "x").await.is_success();
+        (unlogged(&proxy).await > 0.0).then_some(())
+    })
+    .await;
+    redis.kill().await;
+    eventually("writes on a route to be refused", async || {
+        (proxy.put("/a/1", "x").await.status == 503).then_some(())
+    })
+    .await;
+    proxy.post("/track", "x").await.is_success();
+    proxy.put("/a/1/part", "x").await.status(503);
+}
+
+#[tokio::test]
+async fn without_redis_such_a_write_bans_nothing() {
+    let origin = pages().await;
+    let proxy = proxy::new(&origin)
+        .route("/a/{id}", |route| route.ttl("10m"))
+        .run()
+        .await;
+    let bans = async || proxy.metric("pannier_invalidation_bans").await;
+    proxy.post("/track", "x").await.is_success();
+    assert_eq!(bans().await, 0.0);
+    proxy.post("/a/1", "x").await.is_success();
+    assert!(bans().await > 0.0);
+}
+
+#[tokio::test]
 async fn a_route_is_used_once_nobody_can_leave_out_a_ban_on_it() {
     let redis = redis::start().await;
     let origin = pages().await;
