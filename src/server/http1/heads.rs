@@ -167,8 +167,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin, S: Direct> Session<I, S> {
             } = self;
             let mut see = |head: &[u8], parsed: &httparse::Request<'_, '_>, message: Message| {
                 let received = Instant::now();
-                let is_plain =
-                    message.framing == Framing::Counted(0) && !message.switch && !is_ending;
+                let is_plain = message.framing == Framing::Counted(0)
+                    && !message.switch
+                    && !message.is_rewritten
+                    && !is_ending;
                 if is_plain && let Some(plain) = Plain::of(parsed) {
                     if service.answer_directly(&plain, stack.peer, received, outgoing) {
                         last = Some(received);

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 use crate::server::Problem;
+use crate::server::wire::{as_uri, has_unsafe_bytes};
 
 /// The request of `head`, which parsed to `parsed`.
 pub(super) fn request_of(
@@ -21,7 +22,12 @@ pub(super) fn request_of(
     let method = parsed.method.unwrap_or_default().as_bytes();
     let method = Method::from_bytes(method).map_err(|_| invalid(()))?;
     let target = parsed.path.unwrap_or_default().as_bytes();
-    let uri = Uri::from_maybe_shared(shared(target)).map_err(|_| invalid(()))?;
+    let uri = if has_unsafe_bytes(target) {
+        as_uri(target)
+    } else {
+        Uri::from_maybe_shared(shared(target))
+    };
+    let uri = uri.map_err(|_| invalid(()))?;
     let mut fields = HeaderMap::with_capacity(parsed.headers.len());
     for field in &*parsed.headers {
         let name = HeaderName::from_bytes(field.name.as_bytes())

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
 use super::endings::until_gone;
-use super::support::{Server, limits, responses};
+use super::support::{Server, limits, offered, responses};
 
 const CLOSE: &str = "GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
@@ -39,6 +39,29 @@ async fn whoever_answers_the_order_is_that_of_the_requests() {
         ]
     );
     assert_eq!(last.0, 400);
+}
+
+#[tokio::test]
+async fn what_a_connection_was_asked_before_makes_no_difference() {
+    let server = Server::run().await;
+    let mut client = server.connect().await;
+    let get = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
+    let post = "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nb";
+    for (asking, answer, offered_so_far) in [
+        (get, "GET /x ", 1),
+        (post, "POST /x b", 1),
+        (get, "GET /x ", 2),
+        (
+            "GET /direct HTTP/1.1\r\nHost: a\r\n\r\n",
+            "at once /direct",
+            2,
+        ),
+        (get, "GET /x ", 3),
+    ] {
+        client.send(asking).await;
+        client.until(answer).await;
+        assert_eq!(offered(), offered_so_far, "{asking}");
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! A server with a trivial service behind it, and a client that speaks bytes.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -278,6 +279,16 @@ pub(super) fn at_once(target: &str) -> Bytes {
     format!("at once {target}").into()
 }
 
+thread_local! {
+    /// Requests that could have been passed on directly.
+    static OFFERED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How many requests could have been passed on directly by this thread.
+pub(super) fn offered() -> usize {
+    OFFERED.get()
+}
+
 impl<T> Direct for tower::util::ServiceFn<T> {
     fn answer_directly(
         &self,
@@ -301,6 +312,7 @@ impl<T> Direct for tower::util::ServiceFn<T> {
     fn refused(&self, _: StatusCode, _: Peer, _: Instant) {}
 
     fn pass_directly(&self, _: &Plain<'_>, _: Peer, _: Instant) -> Option<Box<DirectPass>> {
+        OFFERED.set(OFFERED.get() + 1);
         None
     }
 }

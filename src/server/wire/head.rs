@@ -36,6 +36,8 @@ pub(in crate::server) struct Message {
     pub(in crate::server) expects_continue: bool,
     /// Whether its client takes trailers.
     pub(in crate::server) takes_trailers: bool,
+    /// Whether its target is not what is made of it.
+    pub(in crate::server) is_rewritten: bool,
 }
 
 /// Where a message ends (RFC 9112, section 6.3).
@@ -79,6 +81,7 @@ pub(super) fn check(
         keeps_alive: !fields.close && (is_http_11 || fields.keep_alive),
         expects_continue: is_http_11 && fields.expects_continue,
         takes_trailers: is_http_11 && fields.takes_trailers,
+        is_rewritten: target::has_unsafe_bytes(path.as_bytes()),
     };
     see(&request, message);
     Ok(message)

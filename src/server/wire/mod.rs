@@ -20,4 +20,4 @@ mod target;
 pub(super) use authority::same_authority;
 pub(super) use framer::{Bounds, Framer, Step};
 pub(super) use head::{Framing, Message, offers_switch};
-pub(super) use target::is_origin_form;
+pub(super) use target::{as_uri, has_unsafe_bytes, is_origin_form};
