@@ -65,7 +65,7 @@ impl Drain {
     /// Whether it was thrown.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.0.deadline.borrow().is_some()
+        self.0.is_thrown.load(Ordering::Acquire)
     }
 
     /// Connections open now, upgraded ones included.

@@ -26,7 +26,8 @@ pub struct Limits {
     /// client, once it has been waited for for some seconds; below it `408`
     /// (`"256B"`; `0`: no bound).
     pub body_rate_min: u64,
-    /// `write_idle_timeout`: a client that takes nothing for so long is cut (`"60s"`).
+    /// `write_idle_timeout`: a client that takes nothing for so long is cut (`"60s"`); so is
+    /// one that has closed its side and is not written to.
     pub write_idle_timeout: Duration,
     /// `idle_timeout`: a kept-alive connection without a request (`"75s"`).
     pub idle_timeout: Duration,

@@ -6,12 +6,17 @@
 //! (extensions, trailer fields) is bounded. An origin may put spaces after a
 //! size, as some have always done.
 
+use http::{HeaderMap, HeaderName, HeaderValue};
+
 /// Digits of one chunk size: fifteen, so that a size never overflows.
 const SIZE_DIGITS_MAX: u8 = 15;
 /// Bytes of all chunk extensions of one body.
 const EXTENSION_BYTES_MAX: u32 = 4 * 1024;
 /// Bytes of the trailer section.
 const TRAILER_BYTES_MAX: u32 = 8 * 1024;
+
+/// Trailer fields of one body; more are dropped.
+const TRAILERS_MAX: usize = 100;
 
 /// Where in a chunked body the next byte stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +29,9 @@ pub struct Chunked {
     trailer_bytes: u32,
     /// Whether spaces may follow a size.
     allows_spaces: bool,
+    /// The trailer section, as far as it came; kept for requests.
+    trailers: Vec<u8>,
+    keeps_trailers: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +51,15 @@ enum State {
     EndLf,
     End,
     Malformed,
+}
+
+impl State {
+    fn is_in_trailers(self) -> bool {
+        matches!(
+            self,
+            Self::Trailer | Self::TrailerName | Self::TrailerValue | Self::TrailerLf | Self::EndLf
+        )
+    }
 }
 
 /// What was found in some bytes.
@@ -76,6 +93,8 @@ impl Chunked {
             extension_bytes: 0,
             trailer_bytes: 0,
             allows_spaces: false,
+            trailers: Vec::new(),
+            keeps_trailers: true,
         }
     }
 
@@ -84,6 +103,7 @@ impl Chunked {
     pub fn of_response() -> Self {
         Self {
             allows_spaces: true,
+            keeps_trailers: false,
             ..Self::of_request()
         }
     }
@@ -109,6 +129,9 @@ impl Chunked {
                 }
                 continue;
             }
+            if self.keeps_trailers && self.state.is_in_trailers() {
+                self.trailers.push(byte);
+            }
             self.state = self.after(byte);
             match self.state {
                 State::Malformed => {
@@ -130,6 +153,24 @@ impl Chunked {
             passed,
             then: Then::More,
         }
+    }
+
+    /// The trailer fields, once the body has ended; `None` where there are none.
+    #[must_use]
+    pub fn trailers(&self) -> Option<HeaderMap> {
+        let mut fields = [httparse::EMPTY_HEADER; TRAILERS_MAX];
+        let Ok(httparse::Status::Complete((_, parsed))) =
+            httparse::parse_headers(&self.trailers, &mut fields)
+        else {
+            return None;
+        };
+        let mut trailers = HeaderMap::new();
+        for field in parsed {
+            let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+            let value = HeaderValue::from_bytes(field.value).ok()?;
+            trailers.append(name, value);
+        }
+        Some(trailers).filter(|trailers| !trailers.is_empty())
     }
 
     /// The state after a byte that is not content.
@@ -290,6 +331,24 @@ mod tests {
         assert_eq!(found.then, Then::End);
         assert_eq!(content, b"abcde");
         assert_eq!(follow(body).then, Then::Malformed);
+    }
+
+    #[test]
+    fn trailers_of_a_request_are_kept() {
+        let body = b"1\r\na\r\n0\r\nX-Sum: 1\r\nx-sum:2\r\n\r\nGET /";
+        for cut in 0..body.len() {
+            let mut chunked = Chunked::of_request();
+            chunked.follow(&body[..cut]);
+            if chunked.state != State::End {
+                assert_eq!(chunked.follow(&body[cut..]).then, Then::End);
+            }
+            let trailers = chunked.trailers().unwrap();
+            let values: Vec<_> = trailers.get_all("x-sum").iter().collect();
+            assert_eq!(values, ["1", "2"]);
+        }
+        let mut without = Chunked::of_request();
+        without.follow(b"0\r\n\r\n");
+        assert!(without.trailers().is_none());
     }
 
     #[test]

@@ -11,9 +11,11 @@ pub mod interim;
 pub mod lines;
 pub mod outgoing;
 pub mod parts;
+pub mod piped;
 #[cfg(test)]
 pub(crate) mod samples;
 pub mod targeted;
 pub mod tee;
+pub mod upgrade;
 
 pub use body::{Body, BodyError};

@@ -50,6 +50,8 @@ pub struct Outgoing {
     written: usize,
     /// A large body, after all that was gathered.
     body: Bytes,
+    /// What follows the large body.
+    tail: &'static [u8],
 }
 
 impl Outgoing {
@@ -60,7 +62,14 @@ impl Outgoing {
             gathered: buffer,
             written: 0,
             body: Bytes::new(),
+            tail: &[],
         }
+    }
+
+    /// Whether there is a buffer to gather in.
+    #[must_use]
+    pub fn has_buffer(&self) -> bool {
+        self.gathered.capacity() > 0
     }
 
     /// The place to write a head to.
@@ -88,24 +97,40 @@ impl Outgoing {
         }
     }
 
+    /// Adds what follows the body added last: the end of a chunk.
+    pub fn tail(&mut self, bytes: &'static [u8]) {
+        if self.body.is_empty() {
+            self.gathered.extend_from_slice(bytes);
+        } else {
+            self.tail = bytes;
+        }
+    }
+
     /// Whether it has to be written before more is added.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        !self.body.is_empty() || self.gathered.len() >= GATHERED_BYTES_MAX
+        !self.body.is_empty() || !self.tail.is_empty() || self.gathered.len() >= GATHERED_BYTES_MAX
     }
 
     /// Whether all of it has been written.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.written == self.gathered.len() && self.body.is_empty()
+        self.written == self.gathered.len() && self.body.is_empty() && self.tail.is_empty()
     }
 
-    /// What is next; one of the two may be empty.
+    /// Whether there is but what was gathered.
     #[must_use]
-    pub fn slices(&self) -> [IoSlice<'_>; 2] {
+    pub fn is_in_one_piece(&self) -> bool {
+        self.body.is_empty() && self.tail.is_empty()
+    }
+
+    /// What is next; some may be empty.
+    #[must_use]
+    pub fn slices(&self) -> [IoSlice<'_>; 3] {
         [
             IoSlice::new(&self.gathered[self.written..]),
             IoSlice::new(&self.body),
+            IoSlice::new(self.tail),
         ]
     }
 
@@ -113,7 +138,13 @@ impl Outgoing {
     pub fn advance(&mut self, count: usize) {
         let of_gathered = count.min(self.gathered.len() - self.written);
         self.written += of_gathered;
-        self.body.advance(count - of_gathered);
+        let of_body = (count - of_gathered).min(self.body.len());
+        self.body.advance(of_body);
+        if self.body.is_empty() {
+            // Frees what it was a part of.
+            self.body = Bytes::new();
+        }
+        self.tail = &self.tail[count - of_gathered - of_body..];
     }
 
     /// The buffer, to be used again; what was not written is lost.
@@ -121,6 +152,19 @@ impl Outgoing {
     pub fn into_buffer(mut self) -> Vec<u8> {
         self.gathered.clear();
         self.gathered
+    }
+}
+
+#[cfg(test)]
+impl Outgoing {
+    /// What there is to write, as text.
+    pub(crate) fn into_text(self) -> String {
+        let bytes: Vec<u8> = self
+            .slices()
+            .iter()
+            .flat_map(|part| part.to_vec())
+            .collect();
+        String::from_utf8(bytes).expect("text")
     }
 }
 
@@ -135,6 +179,7 @@ mod tests {
             let mut outgoing = Outgoing::within(Vec::new());
             outgoing.head().extend_from_slice(b"head");
             outgoing.body((&body).into());
+            outgoing.tail(b"tail");
             assert_eq!(outgoing.is_full(), body_bytes > SMALL_BYTES_MAX);
             let mut left = Vec::new();
             while !outgoing.is_empty() {
@@ -143,7 +188,7 @@ mod tests {
                 left.extend_from_slice(&next[..count]);
                 outgoing.advance(count);
             }
-            assert_eq!(left, [b"head", &*body].concat());
+            assert_eq!(left, [b"head", &*body, b"tail"].concat());
             assert!(outgoing.into_buffer().is_empty());
         }
     }

@@ -19,6 +19,7 @@ use crate::gate::Refused;
 use crate::invalidation::session::Brought;
 use crate::message::directives::RequestDirectives;
 use crate::message::interim::Interim;
+use crate::message::upgrade::Upgrade;
 use crate::message::{Body, fields};
 use crate::origin::client::OriginClient;
 use crate::origin::request::{Sender, has_override};
@@ -58,7 +59,7 @@ pub(super) struct Ask {
     /// Its span, where one is exported.
     pub(super) span: Option<SpanIds>,
     /// The protocol it wants to switch to, and the way there.
-    pub(super) upgrade: Option<hyper::upgrade::OnUpgrade>,
+    pub(super) upgrade: Option<Upgrade>,
     /// How new an answer out of the store has to be.
     pub(super) brought: Brought,
     pub(super) directives: RequestDirectives,
@@ -161,7 +162,10 @@ impl Ask {
     pub(super) fn new(shared: &Shared, thread: usize, mut request: Request<Body>) -> (Self, Body) {
         let upgrade = fields::upgrade_wanted(request.headers())
             .is_some()
-            .then(|| hyper::upgrade::on(&mut request));
+            .then(|| {
+                let promised = request.extensions_mut().remove::<Upgrade>();
+                promised.unwrap_or_else(|| Upgrade::promise().1)
+            });
         let (mut parts, body) = request.into_parts();
         let site = shared.site();
         // First: neither the origin nor a key is to see it.

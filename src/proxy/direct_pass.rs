@@ -177,6 +177,12 @@ impl DirectPass {
         self.end
     }
 
+    /// Whether the origin has answered: the head of its answer was written.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.exchange.is_answered()
+    }
+
     /// When the request's head had been read.
     #[must_use]
     pub fn received(&self) -> Instant {

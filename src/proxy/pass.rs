@@ -16,6 +16,7 @@ use super::told::{CacheStatus, Forwarded};
 use crate::drain::Drain;
 use crate::message::Body;
 use crate::message::fields::upgrade_wanted;
+use crate::message::upgrade::Upgrade;
 use crate::semantics::outcome::CacheResult;
 
 pub(super) async fn serve(
@@ -137,9 +138,13 @@ fn switch_protocols(
     response
 }
 
-async fn tunnel(with_client: OnUpgrade, with_origin: OnUpgrade) -> hyper::Result<()> {
-    let (client, origin) = tokio::try_join!(with_client, with_origin)?;
-    let (mut client, mut origin) = (TokioIo::new(client), TokioIo::new(origin));
+async fn tunnel(with_client: Upgrade, with_origin: OnUpgrade) -> hyper::Result<()> {
+    let (client, origin) = tokio::join!(with_client.connection(), with_origin);
+    let mut origin = TokioIo::new(origin?);
+    let Some(mut client) = client else {
+        // It left before it had the answer.
+        return Ok(());
+    };
     if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut origin).await {
         tracing::debug!(%error, "a tunnel broke");
     }

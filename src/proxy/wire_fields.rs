@@ -109,8 +109,7 @@ impl ClientHead<'_> {
     /// Writes it as far as [`super::told::Passed::stamp`] goes on. Says whether it announces
     /// a stream of events.
     pub(super) fn write(self, text: &mut Vec<u8>, head: &Head<'_>) -> bool {
-        // As hyper names what has no name.
-        let reason = head.status.canonical_reason().unwrap_or("<none>");
+        let reason = head.status.canonical_reason().unwrap_or_default();
         push_status(text, head, reason);
         let named = Named::of(head.fields);
         let (mut via, mut cache_status) = (List::default(), List::default());

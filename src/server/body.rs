@@ -1,5 +1,5 @@
-//! Bodies on their way through the server: the request's, bounded in size, in
-//! silence and in slowness; the response's, which knows when it is over.
+//! Request bodies on their way through the server: bounded in size, in silence
+//! and in slowness.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -7,14 +7,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Version;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::deadlines::Deadline;
 use super::respond::Problem;
 use super::slowness::Allowance;
-use super::wire::{Deadline, InFlight};
 use crate::config::Limits;
 use crate::message::{Body, BodyError};
 
@@ -33,24 +31,20 @@ impl Fate {
 
 /// Puts a request body under the limits: `413` at once where it says that it
 /// is too large. A request without a body costs nothing here.
-pub(super) fn guard(
-    incoming: Incoming,
-    version: Version,
-    limits: &Limits,
-) -> Result<(Body, Fate), Problem> {
+pub(super) fn guard<B>(incoming: B, is_h2: bool, limits: &Limits) -> Result<(Body, Fate), Problem>
+where
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     if incoming.is_end_stream() {
         return Ok((Body::Empty, Fate::default()));
     }
-    let bytes_max = Some(limits.body_bytes_max).filter(|&bytes_max| bytes_max > 0);
-    if let Some(bytes_max) = bytes_max
-        && incoming.size_hint().lower() > bytes_max
-    {
-        return Err(Problem::content_too_large(bytes_max));
-    }
+    let bytes_max = bytes_max(limits);
+    check_length(incoming.size_hint().lower(), bytes_max)?;
     let fate = Arc::new(OnceLock::new());
     let guarded = Guarded {
         incoming: Some(incoming),
-        is_h2: version == Version::HTTP_2,
+        is_h2,
         bytes_max,
         bytes: 0,
         idle_timeout: limits.body_idle_timeout,
@@ -61,10 +55,28 @@ pub(super) fn guard(
     Ok((Body::boxed(guarded), Fate(Some(fate))))
 }
 
+/// The same for a body that came with its head.
+pub(super) fn whole(content: Bytes, limits: &Limits) -> Result<(Body, Fate), Problem> {
+    check_length(content.len() as u64, bytes_max(limits))?;
+    Ok((Body::full(content), Fate::default()))
+}
+
+/// How large a request body may be.
+fn bytes_max(limits: &Limits) -> Option<u64> {
+    Some(limits.body_bytes_max).filter(|&bytes_max| bytes_max > 0)
+}
+
+fn check_length(length: u64, bytes_max: Option<u64>) -> Result<(), Problem> {
+    match bytes_max {
+        Some(bytes_max) if length > bytes_max => Err(Problem::content_too_large(bytes_max)),
+        _ => Ok(()),
+    }
+}
+
 /// A request body under the limits.
-struct Guarded {
+struct Guarded<B> {
     /// `None` once it failed.
-    incoming: Option<Incoming>,
+    incoming: Option<B>,
     is_h2: bool,
     bytes_max: Option<u64>,
     /// Read so far.
@@ -76,7 +88,7 @@ struct Guarded {
     fate: Arc<OnceLock<Problem>>,
 }
 
-impl Guarded {
+impl<B: HttpBody> Guarded<B> {
     fn is_cut_short(&self) -> bool {
         let has_end = self.incoming.as_ref().is_none_or(HttpBody::is_end_stream);
         self.is_h2 && !has_end
@@ -91,7 +103,11 @@ impl Guarded {
     }
 }
 
-impl HttpBody for Guarded {
+impl<B> HttpBody for Guarded<B>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     type Data = Bytes;
     type Error = BodyError;
 
@@ -152,41 +168,5 @@ impl HttpBody for Guarded {
         self.incoming
             .as_ref()
             .map_or_else(SizeHint::default, HttpBody::size_hint)
-    }
-}
-
-/// A response body on its way out. The request is over when it is dropped.
-pub(super) struct Served {
-    body: Body,
-    in_flight: InFlight,
-}
-
-impl Served {
-    pub(super) fn new(body: Body, in_flight: InFlight) -> Self {
-        Self { body, in_flight }
-    }
-}
-
-impl HttpBody for Served {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = self.get_mut();
-        let next = Pin::new(&mut this.body).poll_frame(cx);
-        // Given a piece, the client's side is next; without one, the origin's.
-        this.in_flight.set_unread(next.is_ready());
-        next
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

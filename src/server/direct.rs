@@ -1,13 +1,10 @@
 //! Answers that need no request to be made of a head.
 //!
-//! The guard of a connection parses every HTTP/1 head before hyper does. Where
-//! nothing else is under way on the connection, the service is shown the
-//! parsed head first, and may answer it there and then; hyper never sees such
-//! a request. It changes nothing for the client: order, keep-alive, limits and
-//! deadlines are the guard's in either case.
-//!
-//! A connection that has asked for nothing else is not hyper's yet. While that
-//! is so, plain requests that are only passed on are passed on from here too.
+//! A session of HTTP/1 shows the service each parsed head of a plain request
+//! before it makes a request of it. The service may answer it there and then,
+//! or begin to pass it on where that is all there is to do. It changes nothing
+//! for the client: order, keep-alive, limits and deadlines are the session's in
+//! either case.
 
 use std::time::Instant;
 
@@ -71,45 +68,5 @@ impl Direct for Proxy {
         received: Instant,
     ) -> Option<Box<DirectPass>> {
         Self::pass_directly(self, plain, peer, received)
-    }
-}
-
-/// How heads are answered at one moment of a connection.
-pub(super) struct Answering<'a> {
-    pub(super) service: &'a dyn Direct,
-    pub(super) peer: Peer,
-    pub(super) outgoing: &'a mut Outgoing,
-    /// Whether nothing is under way that has to be answered before.
-    pub(super) is_in_turn: bool,
-    /// Whether requests may be passed on.
-    pub(super) may_pass: bool,
-    /// The one that is: what follows it has to wait.
-    pub(super) pass: &'a mut Option<Box<DirectPass>>,
-    /// When the last request that was answered had been read.
-    pub(super) last: Option<Instant>,
-}
-
-impl Answering<'_> {
-    /// Whether what follows has to wait for what was answered to be written.
-    pub(super) fn is_full(&self) -> bool {
-        self.outgoing.is_full() || self.pass.is_some()
-    }
-
-    /// Answers a request, or begins to, if it is its turn and that can be done
-    /// at once.
-    pub(super) fn answer(&mut self, plain: &Plain<'_>) -> bool {
-        if !self.is_in_turn {
-            return false;
-        }
-        let received = Instant::now();
-        let is_answered = self
-            .service
-            .answer_directly(plain, self.peer, received, self.outgoing);
-        if is_answered {
-            self.last = Some(received);
-        } else if self.may_pass {
-            *self.pass = self.service.pass_directly(plain, self.peer, received);
-        }
-        is_answered || self.pass.is_some()
     }
 }

@@ -2,12 +2,12 @@
 //! responses and problems back.
 //!
 //! The way of a connection: `listener` accepts it within the bound,
-//! `connection` finds out which protocol it speaks, `wire` checks every
-//! HTTP/1 head and the framing of every body before hyper sees them, and has
-//! what can be answered at once answered there (`direct`),
-//! `stack` does what is the same for HTTP/1 and HTTP/2 and calls the proxy,
-//! `respond` turns whatever went wrong into a response. A
-//! [`Drain`](crate::drain::Drain) ends it all in order.
+//! `connection` finds out which protocol it speaks. HTTP/1 is spoken by a
+//! session of ours (`http1`): `wire` checks every head and the framing of every
+//! body, what can be answered or passed on at once is (`direct`), and one
+//! writer writes the rest. HTTP/2 is hyper's (`http2`). `stack` does what is
+//! the same for both and calls the proxy, `respond` turns whatever went wrong
+//! into a response. A [`Drain`](crate::drain::Drain) ends it all in order.
 //!
 //! Promises: a request that is refused never reaches the proxy, nor does
 //! anything that follows it on its connection; refusals are answered in the
@@ -18,8 +18,12 @@
 
 mod body;
 mod connection;
+mod deadlines;
 mod direct;
+mod http1;
+mod http2;
 mod listener;
+mod opened;
 mod respond;
 mod slowness;
 mod stack;

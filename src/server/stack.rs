@@ -3,18 +3,18 @@
 //!
 //! In this order, and why:
 //!
-//! 1. The guard's refusals, because nothing may be done with such a request.
-//! 2. The checks that do not depend on the version, because what follows
+//! 1. The checks that `wire` cannot make for HTTP/2, because what follows
 //!    relies on them.
-//! 3. The body's limits, because a body that says it is too large needs no
+//! 2. The body's limits, because a body that says it is too large needs no
 //!    proxy.
+//! 3. What the proxy is told of the connection, and what it is not.
 //! 4. The proxy.
 //! 5. The rescue: an error becomes a [`Rejection`], a body that failed taking
 //!    precedence, because the error is its consequence.
-//! 6. What the connection has to know of the answer: a switch of protocols.
+//! 6. A switch of protocols that was not offered, or not taken.
 //!
-//! One `async fn` tells it; there is no box on the way of a request without a
-//! body.
+//! [`Stack::answer`] tells it for HTTP/2; a session of HTTP/1 does the same
+//! steps, and reads and writes its connection meanwhile.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -25,13 +25,14 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Versi
 use hyper::body::Incoming;
 use tower::{Service, ServiceExt};
 
-use super::body::{self, Served};
+use super::body::{self, Fate};
 use super::direct::Direct;
 use super::respond::{Problem, Rejection};
-use super::wire::{Exchange, InFlight, is_origin_form, offers_switch, same_authority};
+use super::wire::{is_origin_form, offers_switch, same_authority};
 use crate::config::Limits;
 use crate::message::Body;
-use crate::message::interim::{Interim, InterimSink};
+use crate::message::interim::Interim;
+use crate::message::upgrade::Upgrade;
 use crate::proxy::{Peer, Received};
 
 /// The field that comes with an offer of `h2c`.
@@ -41,104 +42,109 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 pub(super) struct Stack {
     pub(super) peer: Peer,
     pub(super) limits: Arc<Limits>,
-    pub(super) exchange: Arc<Exchange>,
 }
 
 impl Stack {
-    /// Answers one request; there is always an answer. It is what hyper runs,
-    /// as it is: each future around it would be another copy of it.
+    /// Answers one request of HTTP/2; there is always an answer.
     pub(super) async fn answer<S, E>(
         self: Arc<Self>,
         mut service: S,
         request: Request<Incoming>,
-    ) -> Result<Response<Served>, Infallible>
+    ) -> Result<Response<Body>, Infallible>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = E> + Direct,
         E: Into<Rejection>,
     {
         let received = Instant::now();
-        let in_flight = InFlight::begin(Arc::clone(&self.exchange));
-        let is_http2 = request.version() == Version::HTTP_2;
-        let answered = self
-            .story(&mut service, request, in_flight.ordinal(), received)
-            .await;
-        self.exchange.answered(in_flight.ordinal());
-        let mut response = answered.unwrap_or_else(|rejection| {
-            if let Some(status) = rejection.untold() {
-                service.refused(status, self.peer, received);
-            }
-            rejection.into_response(received)
-        });
-        if is_http2 {
-            response.headers_mut().remove(CONNECTION);
-        }
-        Ok(response.map(|body| Served::new(body, in_flight)))
+        let answered = self.story(&mut service, request, received).await;
+        let mut response =
+            answered.unwrap_or_else(|rejection| self.rejected(&service, rejection, received));
+        response.headers_mut().remove(CONNECTION);
+        Ok(response)
     }
 
     async fn story<S, E>(
         &self,
         service: &mut S,
         request: Request<Incoming>,
-        ordinal: u64,
         received: Instant,
     ) -> Result<Response<Body>, Rejection>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = E>,
         E: Into<Rejection>,
     {
-        if let Some(problem) = self.exchange.refusal(ordinal) {
-            return Err(problem.into());
-        }
         check(&request, &self.limits)?;
         let (mut parts, incoming) = request.into_parts();
-        let (body, fate) = body::guard(incoming, parts.version, &self.limits)?;
-
-        if parts.version == Version::HTTP_2 {
-            say_as_http1(&mut parts);
-        }
+        let (body, fate) = body::guard(incoming, true, &self.limits)?;
+        say_as_http1(&mut parts);
         let offers_switch = take_offer(&mut parts);
-        parts.extensions.insert(self.peer);
-        // HTTP/1.0 knows no interim responses (RFC 9110 §15.2), and hyper's
-        // HTTP/2 server has no way to send them.
-        let interim = (parts.version == Version::HTTP_11)
-            .then(|| Interim::new(Arc::clone(&self.exchange) as Arc<dyn InterimSink>, ordinal));
-        parts.extensions.insert(Received {
-            at: received,
-            interim,
-        });
+        // hyper's HTTP/2 server has no way to send interim responses.
+        self.tell(&mut parts, received, None);
         let request = Request::from_parts(parts, body);
-
         let answered = match service.ready().await {
             Ok(service) => service.call(request).await,
             Err(error) => Err(error),
         };
-        let mut response = answered.map_err(|error| match fate.problem() {
-            Some(problem) => error.into().because(problem),
-            None => error.into(),
-        })?;
-
-        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        match (offers_switch, switches) {
-            (true, true) => self.exchange.switch(ordinal),
-            // What followed the offer may be in either protocol.
-            (true, false) => {
-                response
-                    .headers_mut()
-                    .insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            (false, true) => {
-                let detail = "The origin switched protocols without having been asked to.";
-                return Err(Problem::bad_gateway(detail).into());
-            }
-            (false, false) => {}
-        }
-        Ok(response)
+        rescue(answered, &fate, offers_switch)
     }
+
+    /// Tells the proxy who sent a request, and when.
+    pub(super) fn tell(
+        &self,
+        parts: &mut http::request::Parts,
+        received: Instant,
+        interim: Option<Interim>,
+    ) {
+        parts.extensions.insert(self.peer);
+        parts.extensions.insert(Received {
+            at: received,
+            interim,
+        });
+    }
+
+    /// What the client is told instead of an answer.
+    pub(super) fn rejected(
+        &self,
+        service: &impl Direct,
+        rejection: Rejection,
+        received: Instant,
+    ) -> Response<Body> {
+        if let Some(status) = rejection.untold() {
+            service.refused(status, self.peer, received);
+        }
+        rejection.into_response(received)
+    }
+}
+
+/// What becomes of what the proxy answered.
+pub(super) fn rescue<E: Into<Rejection>>(
+    answered: Result<Response<Body>, E>,
+    fate: &Fate,
+    offers_switch: bool,
+) -> Result<Response<Body>, Rejection> {
+    let mut response = answered.map_err(|error| match fate.problem() {
+        Some(problem) => error.into().because(problem),
+        None => error.into(),
+    })?;
+    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    match (offers_switch, switches) {
+        (true, true) | (false, false) => {}
+        // What followed the offer may be in either protocol.
+        (true, false) => {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
+        (false, true) => {
+            let detail = "The origin switched protocols without having been asked to.";
+            return Err(Problem::bad_gateway(detail).into());
+        }
+    }
+    Ok(response)
 }
 
 /// Whether the request offers to switch protocols. Offers that are declined by
 /// ignoring them are taken out, so that nobody behind accepts one.
-fn take_offer(parts: &mut http::request::Parts) -> bool {
+pub(super) fn take_offer(parts: &mut http::request::Parts) -> bool {
     if !parts.headers.contains_key(UPGRADE) {
         return false;
     }
@@ -148,7 +154,7 @@ fn take_offer(parts: &mut http::request::Parts) -> bool {
     if !is_offer {
         parts.headers.remove(UPGRADE);
         parts.headers.remove(HTTP2_SETTINGS);
-        parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
+        parts.extensions.remove::<Upgrade>();
     }
     is_offer
 }
@@ -180,11 +186,8 @@ fn has_blanks_around(value: &HeaderValue) -> bool {
     is_blank(bytes.first()) || is_blank(bytes.last())
 }
 
-/// The checks that the guard cannot make for HTTP/2, and makes for HTTP/1.
+/// The checks that `wire` makes for HTTP/1.
 fn check(request: &Request<Incoming>, limits: &Limits) -> Result<(), Problem> {
-    if request.version() != Version::HTTP_2 {
-        return Ok(());
-    }
     if *request.method() == Method::CONNECT {
         return Err(Problem::not_implemented("Tunnels are not opened here."));
     }

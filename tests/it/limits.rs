@@ -89,7 +89,7 @@ async fn a_place_is_free_again_when_the_body_is_over_or_its_client_gone() {
     let proxy = proxy::new(&origin)
         .toml(
             "[limits]\ninflight_max = 1\nupstream_inflight_max = 1\nqueue_max = 0\n\
-             queue_timeout = \"1s\"",
+             queue_timeout = \"1s\"\nwrite_idle_timeout = \"500ms\"",
         )
         .run()
         .await;

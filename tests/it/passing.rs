@@ -466,7 +466,10 @@ async fn pipelined_requests_are_answered_in_order() {
 async fn a_client_that_leaves_ends_the_exchange() {
     let feed = Feed::new();
     let origin = origin::new().get("/x", fed(&feed)).run().await;
-    let proxy = passing(origin.address()).run().await;
+    let proxy = passing(origin.address())
+        .toml("[limits]\nwrite_idle_timeout = \"200ms\"")
+        .run()
+        .await;
     let mut answer = proxy.get("/x").open().await;
     feed.send("some");
     answer.piece().await.unwrap();
@@ -535,7 +538,10 @@ async fn a_client_that_takes_nothing_for_too_long_is_left() {
 #[tokio::test]
 async fn a_client_that_leaves_before_the_answer_ends_the_exchange() {
     let (listener, address) = by_hand().await;
-    let proxy = passing(address).run().await;
+    let proxy = passing(address)
+        .toml("[limits]\nwrite_idle_timeout = \"200ms\"")
+        .run()
+        .await;
     let mut client = connect(&proxy).await;
     client.send(request("/", PLAIN).as_bytes()).await.unwrap();
     let mut upstream = taken(&listener).await;

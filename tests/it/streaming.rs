@@ -10,6 +10,9 @@ use super::support::{
     Bypass, DEADLINE, Feed, Hit, Miss, eventually, fed, ok, origin, proxy, short, within,
 };
 
+/// A client that has closed its side and takes nothing is given up after this.
+const LEFT_SOON: &str = "[limits]\nwrite_idle_timeout = \"500ms\"";
+
 #[tokio::test]
 async fn server_sent_events_arrive_one_by_one() {
     let feed = Feed::new();
@@ -18,7 +21,7 @@ async fn server_sent_events_arrive_one_by_one() {
         .get("/events", events.cache_control("no-cache"))
         .run()
         .await;
-    let proxy = proxy::new(&origin).run().await;
+    let proxy = proxy::new(&origin).toml(LEFT_SOON).run().await;
 
     let mut answer = proxy.get("/events").open().await;
     for number in 0..5 {
@@ -37,6 +40,7 @@ async fn a_stream_without_end_is_not_hoarded() {
     let origin = origin::new().get("/x", fed(&feed).max_age(60)).run().await;
     let proxy = proxy::new(&origin)
         .toml("[memory]\nbody_bytes_max = \"64KiB\"")
+        .toml(LEFT_SOON)
         .run()
         .await;
     let mut answer = proxy.get("/x").open().await;

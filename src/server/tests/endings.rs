@@ -78,7 +78,11 @@ async fn a_client_that_takes_nothing_is_cut() {
 
 #[tokio::test]
 async fn a_client_that_leaves_frees_its_place() {
-    let server = Server::run().await;
+    // It may only have closed its side: that shows when it is written to, and
+    // so long it is waited for.
+    let mut limits = limits();
+    limits.write_idle_timeout = Duration::from_millis(50);
+    let server = Server::with(limits).await;
     let mut client = server.connect().await;
     client.send(GATE).await;
     server.seen.at_gate().await;

@@ -80,6 +80,28 @@ async fn http_1_0_needs_no_host_and_closes() {
 }
 
 #[tokio::test]
+async fn targets_pass_that_browsers_would_have_encoded() {
+    for (target, seen) in [
+        ("/q?f={\"a\":1}|^\\", "/q?f={%22a%22:1}|^\\"),
+        ("/a<b>`", "/a%3Cb%3E%60"),
+        ("/caf\u{e9}?\u{e9}", "/caf\u{e9}?\u{e9}"),
+        ("/direct<", "/direct%3C"),
+    ] {
+        let head = format!("POST {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let bodies = echoed(&head).await;
+        let expected = if seen.starts_with("/direct") {
+            "at once "
+        } else {
+            "POST "
+        };
+        assert!(
+            bodies[0].starts_with(&format!("{expected}{seen}")),
+            "{bodies:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_absolute_target_may_name_the_host_differently() {
     let first = "GET http://EXAMPLE.org/x?y HTTP/1.1\r\nHost: example.ORG:80\r\n\r\n";
     let options = "OPTIONS * HTTP/1.1\r\nHost: [::1]:8080\r\n\r\n";

@@ -7,5 +7,6 @@ mod h2;
 mod messages;
 mod random;
 mod refusals;
+mod session;
 mod support;
 mod switching;

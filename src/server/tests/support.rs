@@ -1,5 +1,6 @@
 //! A server with a trivial service behind it, and a client that speaks bytes.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +9,6 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use crate::config::{Limits, UnderscoreFields};
 use crate::drain::Drain;
 use crate::message::outgoing::Outgoing;
+use crate::message::upgrade::Upgrade;
 use crate::message::{Body, BodyError};
 use crate::proxy::{DirectPass, Peer, Plain, Received};
 use crate::server::{Direct, Problem, Rejection, bind, serve};
@@ -115,12 +116,20 @@ pub(super) async fn echo(
     let upgrade = request
         .headers()
         .contains_key(http::header::UPGRADE)
-        .then(|| hyper::upgrade::on(&mut request));
+        .then(|| request.extensions_mut().remove::<Upgrade>());
     if path.starts_with("/direct") {
         return Ok(Response::new(Body::full(at_once(&target))));
     }
     let method = request.method().clone();
     let is_empty = matches!(request.body(), Body::Empty);
+    if path == "/mirror" {
+        return Ok(Response::new(request.into_body()).map(unsized_body));
+    }
+    if path == "/held" {
+        seen.arrived.add_permits(1);
+        seen.gate.acquire().await.unwrap().forget();
+        return Ok(Response::new(Body::full("held")));
+    }
     if path != "/unread" {
         let body = request.into_body().collect().await?.to_bytes();
         assert!(body.is_empty() || !is_empty);
@@ -138,7 +147,7 @@ pub(super) async fn echo(
             return Ok(Response::new(Body::full(vec![b'x'; 64 * 1024 * 1024])));
         }
         if path == "/switch" {
-            if let Some(upgrade) = upgrade {
+            if let Some(upgrade) = upgrade.flatten() {
                 tokio::spawn(shout(upgrade));
             }
             let mut response = Response::new(Body::Empty);
@@ -153,11 +162,16 @@ pub(super) async fn echo(
     Ok(Response::new(Body::full("unread")))
 }
 
+/// The same, as if nobody knew how long it is.
+fn unsized_body(body: Body) -> Body {
+    Body::boxed(http_body_util::StreamBody::new(
+        http_body_util::BodyStream::new(body),
+    ))
+}
+
 /// The other protocol: everything comes back in capitals.
-async fn shout(
-    upgrade: hyper::upgrade::OnUpgrade,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let mut io = TokioIo::new(upgrade.await?);
+async fn shout(upgrade: Upgrade) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let mut io = upgrade.connection().await.ok_or("no connection")?;
     let mut bytes = [0; 100];
     loop {
         let count = io.read(&mut bytes).await?;
@@ -265,6 +279,16 @@ pub(super) fn at_once(target: &str) -> Bytes {
     format!("at once {target}").into()
 }
 
+thread_local! {
+    /// Requests that could have been passed on directly.
+    static OFFERED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How many requests could have been passed on directly by this thread.
+pub(super) fn offered() -> usize {
+    OFFERED.get()
+}
+
 impl<T> Direct for tower::util::ServiceFn<T> {
     fn answer_directly(
         &self,
@@ -288,6 +312,7 @@ impl<T> Direct for tower::util::ServiceFn<T> {
     fn refused(&self, _: StatusCode, _: Peer, _: Instant) {}
 
     fn pass_directly(&self, _: &Plain<'_>, _: Peer, _: Instant) -> Option<Box<DirectPass>> {
+        OFFERED.set(OFFERED.get() + 1);
         None
     }
 }

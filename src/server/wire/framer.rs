@@ -1,11 +1,12 @@
 //! Strings the messages of an HTTP/1 connection together: head, content, head.
 //!
-//! Pure: bytes in, what may be done with them out; the socket is the guard's.
-//! A head passes whole or not at all, content passes as it comes.
+//! Pure: bytes in, what they are out; the socket is the session's. A head passes
+//! whole or not at all, content passes as it comes.
 
-use super::head::{self, Framing};
-use crate::message::chunked::{Chunked, Then, is_token};
-use crate::proxy::Plain;
+use http::HeaderMap;
+
+use super::head::{self, Framing, Message};
+use crate::message::chunked::{Chunked, Found, Then, is_token};
 use crate::server::Problem;
 
 /// Empty lines taken (and dropped) before a request line (RFC 9112, section
@@ -14,42 +15,36 @@ const EMPTY_LINES_MAX: u8 = 4;
 
 /// Bounds on a head.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub(in crate::server) struct Bounds {
     /// Request line and fields together; past it `431`.
-    pub(super) head_bytes_max: usize,
+    pub(in crate::server) head_bytes_max: usize,
     /// Request target; past it `414`.
-    pub(super) target_bytes_max: usize,
+    pub(in crate::server) target_bytes_max: usize,
 }
 
-/// What may be done with the bytes at hand.
+/// What the bytes at hand begin with, where a message begins.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// So many from the front pass.
-    Pass(usize),
-    /// So many from the front are dropped.
+pub(in crate::server) enum Step {
+    /// An empty line of so many bytes, which means nothing.
     Drop(usize),
-    /// So many from the front are a request that has been answered.
-    Answered(usize),
-    /// Nothing until there are more.
+    /// A head of so many bytes.
+    Head(usize, Message),
+    /// Part of a head: nothing until there are more.
     More,
-    /// Nothing until the response has decided which protocol they are in.
-    Switch,
-    /// Nothing any more: the request they begin is refused.
+    /// A request that is refused: nothing after it is looked at.
     Refuse(Problem),
-    /// Nothing any more: they break the framing of the content under way.
-    Broken,
 }
+
+/// Is shown a head that was checked, and what it parsed to.
+pub(in crate::server) type See<'a> = dyn FnMut(&[u8], &httparse::Request<'_, '_>, Message) + 'a;
 
 /// Follows one connection.
 #[derive(Debug)]
-pub(super) struct Framer {
+pub(in crate::server) struct Framer {
     bounds: Bounds,
     state: State,
-    /// Heads seen but for those answered at once, refused ones included: the
-    /// ordinal of the request under way.
-    heads: u64,
-    /// Whether the request under way offered to switch protocols.
-    switch: bool,
+    /// Of the content that ended last.
+    trailers: Option<Box<HeaderMap>>,
 }
 
 #[derive(Debug)]
@@ -57,9 +52,8 @@ enum State {
     Head(Scan),
     Counted(u64),
     Chunked(Chunked),
-    Switching,
-    Refused,
-    Broken,
+    /// Refused, or broken: nothing follows.
+    Over,
 }
 
 /// How far an incomplete head has been looked through.
@@ -74,104 +68,61 @@ struct Scan {
 }
 
 impl Framer {
-    pub(super) fn new(bounds: Bounds) -> Self {
+    pub(in crate::server) fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
             state: State::Head(Scan::default()),
-            heads: 0,
-            switch: false,
+            trailers: None,
         }
     }
 
-    /// Heads seen so far.
-    pub(super) fn heads(&self) -> u64 {
-        self.heads
-    }
-
-    /// Whether the next byte belongs to a head.
-    pub(super) fn is_in_head(&self) -> bool {
-        matches!(self.state, State::Head(_))
+    /// The trailers of the content that ended last, once.
+    pub(in crate::server) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.trailers.take().map(|trailers| *trailers)
     }
 
     /// Whether the next byte belongs to a request's content.
-    pub(super) fn is_in_content(&self) -> bool {
+    pub(in crate::server) fn is_in_content(&self) -> bool {
         matches!(self.state, State::Counted(_) | State::Chunked(_))
     }
 
-    /// Whether the next byte waits for a response to decide.
-    pub(super) fn is_switching(&self) -> bool {
-        matches!(self.state, State::Switching)
+    /// Whether nothing that follows is looked at.
+    pub(in crate::server) fn is_over(&self) -> bool {
+        matches!(self.state, State::Over)
     }
 
     /// Refuses the request whose head is under way.
-    pub(super) fn refuse(&mut self) {
-        self.heads += 1;
-        self.state = State::Refused;
+    pub(in crate::server) fn refuse(&mut self) {
+        self.state = State::Over;
     }
 
-    /// Looks at `bytes`: those that did not pass yet, in the order they came.
-    #[cfg(test)]
-    pub(super) fn step(&mut self, bytes: &[u8]) -> Step {
-        self.step_or_answer(bytes, &mut |_| false)
-    }
-
-    /// The same, showing plain requests to `answer` first, which says whether
-    /// it has answered them.
-    pub(super) fn step_or_answer(
-        &mut self,
-        bytes: &[u8],
-        answer: &mut dyn FnMut(&Plain<'_>) -> bool,
-    ) -> Step {
-        match &mut self.state {
-            State::Head(scan) => match scan.look(bytes, self.bounds) {
-                Ok(Look::More) => Step::More,
-                Ok(Look::EmptyLine) => Step::Drop(2),
-                Ok(Look::Complete(length)) => self.judge(&bytes[..length], answer),
-                Err(problem) => {
-                    self.refuse();
-                    Step::Refuse(problem)
-                }
-            },
-            State::Counted(left) => {
-                let here = usize::try_from(*left)
-                    .unwrap_or(usize::MAX)
-                    .min(bytes.len());
-                *left -= here as u64;
-                if *left == 0 {
-                    self.end_message();
-                }
-                Step::Pass(here)
+    /// Looks at `bytes` where a message begins: those since its beginning, in
+    /// the order they came. A head that is complete and passes is shown to
+    /// `see`.
+    pub(in crate::server) fn step(&mut self, bytes: &[u8], see: &mut See<'_>) -> Step {
+        let State::Head(scan) = &mut self.state else {
+            return Step::More;
+        };
+        let judged = match scan.look(bytes, self.bounds) {
+            Ok(Look::More) => return Step::More,
+            Ok(Look::EmptyLine) => return Step::Drop(2),
+            Ok(Look::Complete(length)) => {
+                let head = &bytes[..length];
+                let mut see = |request: &httparse::Request<'_, '_>, message| {
+                    see(head, request, message);
+                };
+                head::check(head, &mut see).map(|message| (length, message))
             }
-            State::Chunked(chunked) => {
-                let found = chunked.follow(bytes);
-                match found.then {
-                    Then::More => {}
-                    Then::End => self.end_message(),
-                    Then::Malformed => self.state = State::Broken,
-                }
-                Step::Pass(found.passed)
-            }
-            State::Switching => Step::Switch,
-            State::Refused => Step::More,
-            State::Broken => Step::Broken,
-        }
-    }
-
-    fn judge(&mut self, head: &[u8], answer: &mut dyn FnMut(&Plain<'_>) -> bool) -> Step {
-        match head::check(head, answer) {
-            Ok(message) if message.is_answered => {
-                self.state = State::Head(Scan::default());
-                Step::Answered(head.len())
-            }
-            Ok(message) => {
-                self.heads += 1;
-                self.switch = message.switch;
-                match message.framing {
-                    Framing::Counted(0) => self.end_message(),
-                    Framing::Counted(length) => self.state = State::Counted(length),
-                    Framing::Chunked => self.state = State::Chunked(Chunked::of_request()),
-                }
-                Step::Pass(head.len())
+            Err(problem) => Err(problem),
+        };
+        match judged {
+            Ok((length, message)) => {
+                self.state = match message.framing {
+                    Framing::Counted(0) => State::Head(Scan::default()),
+                    Framing::Counted(length) => State::Counted(length),
+                    Framing::Chunked => State::Chunked(Chunked::of_request()),
+                };
+                Step::Head(length, message)
             }
             Err(problem) => {
                 self.refuse();
@@ -180,12 +131,42 @@ impl Framer {
         }
     }
 
-    fn end_message(&mut self) {
-        self.state = if self.switch {
-            State::Switching
-        } else {
-            State::Head(Scan::default())
+    /// Follows the content of the message under way through `bytes`, giving
+    /// each piece of it to `take`.
+    pub(in crate::server) fn content(
+        &mut self,
+        bytes: &[u8],
+        mut take: impl FnMut(&[u8]),
+    ) -> Found {
+        let found = match &mut self.state {
+            State::Counted(left) => {
+                let here = usize::try_from(*left)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len());
+                take(&bytes[..here]);
+                *left -= here as u64;
+                Found {
+                    passed: here,
+                    then: if *left == 0 { Then::End } else { Then::More },
+                }
+            }
+            State::Chunked(chunked) => chunked.take_content(bytes, take),
+            State::Head(_) | State::Over => Found {
+                passed: 0,
+                then: Then::Malformed,
+            },
         };
+        match found.then {
+            Then::More => {}
+            Then::End => {
+                if let State::Chunked(chunked) = &self.state {
+                    self.trailers = chunked.trailers().map(Box::new);
+                }
+                self.state = State::Head(Scan::default());
+            }
+            Then::Malformed => self.state = State::Over,
+        }
+        found
     }
 }
 
@@ -271,8 +252,18 @@ mod tests {
         target_bytes_max: 50,
     };
 
+    fn step(framer: &mut Framer, bytes: &[u8]) -> Step {
+        framer.step(bytes, &mut |_, _, _| {})
+    }
+
+    /// How many bytes of content there are, and how it goes on.
+    fn content(framer: &mut Framer, bytes: &[u8]) -> (usize, Then) {
+        let found = framer.content(bytes, |_| {});
+        (found.passed, found.then)
+    }
+
     fn refused(bytes: &[u8]) -> u16 {
-        match Framer::new(BOUNDS).step(bytes) {
+        match step(&mut Framer::new(BOUNDS), bytes) {
             Step::Refuse(problem) => problem.status.as_u16(),
             other => panic!("{other:?}"),
         }
@@ -282,12 +273,11 @@ mod tests {
     fn a_head_passes_whole_and_its_content_as_it_comes() {
         let mut framer = Framer::new(BOUNDS);
         let head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n";
-        assert_eq!(framer.step(&head[..20]), Step::More);
-        assert_eq!(framer.step(head), Step::Pass(head.len()));
-        assert_eq!(framer.step(b"x"), Step::Pass(1));
-        assert_eq!(framer.step(b"xxGET"), Step::Pass(2));
-        assert_eq!(framer.step(b"GET"), Step::More);
-        assert_eq!(framer.heads(), 1);
+        assert_eq!(step(&mut framer, &head[..20]), Step::More);
+        assert!(matches!(step(&mut framer, head), Step::Head(length, _) if length == head.len()));
+        assert_eq!(content(&mut framer, b"x"), (1, Then::More));
+        assert_eq!(content(&mut framer, b"xxGET"), (2, Then::End));
+        assert_eq!(step(&mut framer, b"GET"), Step::More);
     }
 
     #[test]
@@ -308,10 +298,8 @@ mod tests {
         };
         assert_eq!(refused(target(51).as_bytes()), 414);
         let longest = target(50);
-        assert_eq!(
-            Framer::new(BOUNDS).step(longest.as_bytes()),
-            Step::Pass(longest.len())
-        );
+        let passed = step(&mut Framer::new(BOUNDS), longest.as_bytes());
+        assert!(matches!(passed, Step::Head(length, _) if length == longest.len()));
     }
 
     #[test]
@@ -337,25 +325,19 @@ mod tests {
     fn a_few_empty_lines_before_a_request_are_dropped() {
         let mut framer = Framer::new(BOUNDS);
         for _ in 0..EMPTY_LINES_MAX {
-            assert_eq!(framer.step(b"\r\n"), Step::Drop(2));
+            assert_eq!(step(&mut framer, b"\r\n"), Step::Drop(2));
         }
-        assert!(matches!(framer.step(b"\r\n"), Step::Refuse(_)));
-    }
-
-    #[test]
-    fn after_an_offer_to_switch_nothing_passes() {
-        let mut framer = Framer::new(BOUNDS);
-        let head = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n";
-        assert_eq!(framer.step(head), Step::Pass(head.len()));
-        assert_eq!(framer.step(b"GET / HTTP/1.1\r\n"), Step::Switch);
+        assert!(matches!(step(&mut framer, b"\r\n"), Step::Refuse(_)));
     }
 
     #[test]
     fn broken_chunks_stop_everything() {
         let mut framer = Framer::new(BOUNDS);
         let head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-        assert_eq!(framer.step(head), Step::Pass(head.len()));
-        assert_eq!(framer.step(b"1\r\naGET"), Step::Pass(4));
-        assert_eq!(framer.step(b"GET"), Step::Broken);
+        assert!(matches!(step(&mut framer, head), Step::Head(..)));
+        assert_eq!(content(&mut framer, b"1\r\naGET"), (4, Then::Malformed));
+        assert!(framer.is_over());
+        assert_eq!(content(&mut framer, b"GET"), (0, Then::Malformed));
+        assert_eq!(step(&mut framer, b"GET / HTTP/1.1\r\n\r\n"), Step::More);
     }
 }

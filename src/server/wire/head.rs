@@ -10,7 +10,6 @@ use std::mem::MaybeUninit;
 use httparse::Error;
 
 use super::{authority, target};
-use crate::proxy::Plain;
 use crate::server::Problem;
 use target::Target;
 
@@ -21,21 +20,29 @@ const FIELDS_MAX: usize = 100;
 /// past it `400`.
 const LENGTH_DIGITS_MAX: usize = 18;
 
-/// What follows a head.
+/// What a head says of its message and the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Message {
+pub(in crate::server) struct Message {
     /// The framing of its content.
-    pub(super) framing: Framing,
+    pub(in crate::server) framing: Framing,
     /// Whether it offers to switch protocols: what follows then waits for the
     /// response.
-    pub(super) switch: bool,
-    /// Whether it has been answered.
-    pub(super) is_answered: bool,
+    pub(in crate::server) switch: bool,
+    /// Whether it is of HTTP/1.1, and not 1.0.
+    pub(in crate::server) is_http_11: bool,
+    /// Whether the connection may be used again.
+    pub(in crate::server) keeps_alive: bool,
+    /// Whether its client waits for `100 Continue`.
+    pub(in crate::server) expects_continue: bool,
+    /// Whether its client takes trailers.
+    pub(in crate::server) takes_trailers: bool,
+    /// Whether its target is not what is made of it.
+    pub(in crate::server) is_rewritten: bool,
 }
 
 /// Where a message ends (RFC 9112, section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(in crate::server) enum Framing {
     /// After so many bytes of content.
     Counted(u64),
     /// After the last chunk and its trailer section.
@@ -43,11 +50,10 @@ pub(super) enum Framing {
 }
 
 /// Checks a head that is complete, from the first byte of its request line to
-/// the empty line. A plain request that passes is shown to `answer`, which
-/// says whether it has answered it.
+/// the empty line. One that passes is shown to `see`.
 pub(super) fn check(
     head: &[u8],
-    answer: &mut dyn FnMut(&Plain<'_>) -> bool,
+    see: &mut dyn FnMut(&httparse::Request<'_, '_>, Message),
 ) -> Result<Message, Problem> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut request = httparse::Request::new(&mut []);
@@ -68,14 +74,16 @@ pub(super) fn check(
     let fields = Fields::collect(request.headers)?;
     let is_http_11 = version == 1;
     check_host(&fields, &target, is_http_11)?;
-    let mut message = Message {
+    let message = Message {
         framing: framing(&fields, is_http_11)?,
         switch: is_http_11 && fields.switch,
-        is_answered: false,
+        is_http_11,
+        keeps_alive: !fields.close && (is_http_11 || fields.keep_alive),
+        expects_continue: is_http_11 && fields.expects_continue,
+        takes_trailers: is_http_11 && fields.takes_trailers,
+        is_rewritten: target::has_unsafe_bytes(path.as_bytes()),
     };
-    if message.framing == Framing::Counted(0) && !message.switch {
-        message.is_answered = Plain::of(&request).is_some_and(|plain| answer(&plain));
-    }
+    see(&request, message);
     Ok(message)
 }
 
@@ -94,6 +102,16 @@ struct Fields<'a> {
     content_length: Option<&'a [u8]>,
     transfer_encoding: Option<&'a [u8]>,
     switch: bool,
+    close: bool,
+    keep_alive: bool,
+    expects_continue: bool,
+    takes_trailers: bool,
+}
+
+/// Whether one of the members of a list is `member`.
+fn has_member(list: &[u8], member: &[u8]) -> bool {
+    let mut members = list.split(|&byte| byte == b',');
+    members.any(|one| one.trim_ascii().eq_ignore_ascii_case(member))
 }
 
 impl<'a> Fields<'a> {
@@ -108,6 +126,19 @@ impl<'a> Fields<'a> {
                 17 if is("transfer-encoding") => found.transfer_encoding.replace(field.value),
                 7 if is("upgrade") => {
                     found.switch |= offers_switch([field.value]);
+                    None
+                }
+                10 if is("connection") => {
+                    found.close |= has_member(field.value, b"close");
+                    found.keep_alive |= has_member(field.value, b"keep-alive");
+                    None
+                }
+                6 if is("expect") => {
+                    found.expects_continue |= field.value.eq_ignore_ascii_case(b"100-continue");
+                    None
+                }
+                2 if is("te") => {
+                    found.takes_trailers |= has_member(field.value, b"trailers");
                     None
                 }
                 _ => None,
@@ -222,7 +253,7 @@ mod tests {
     use super::*;
 
     fn status(head: &str) -> u16 {
-        match check(head.as_bytes(), &mut |_| false) {
+        match check(head.as_bytes(), &mut |_, _| {}) {
             Ok(_) => 200,
             Err(problem) => problem.status.as_u16(),
         }
@@ -273,6 +304,23 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_goes_on_where_its_client_says_so() {
+        let keeps_alive = |version: &str, fields: &str| {
+            let head = format!("GET / HTTP/{version}\r\nHost: a\r\n{fields}\r\n");
+            check(head.as_bytes(), &mut |_, _| {}).unwrap().keeps_alive
+        };
+        assert!(keeps_alive("1.1", ""));
+        assert!(keeps_alive("1.1", "Connection: keep-alive\r\n"));
+        assert!(!keeps_alive("1.1", "Connection: x, Close\r\n"));
+        assert!(!keeps_alive(
+            "1.1",
+            "Connection: keep-alive\r\nConnection: close\r\n"
+        ));
+        assert!(!keeps_alive("1.0", ""));
+        assert!(keeps_alive("1.0", "Connection: Keep-Alive\r\n"));
+    }
+
+    #[test]
     fn other_versions_are_named_as_such() {
         assert_eq!(status("GET / HTTP/2.0\r\nHost: a\r\n\r\n"), 505);
         assert_eq!(status("GET / HTTP/1.2\r\nHost: a\r\n\r\n"), 505);
@@ -284,7 +332,7 @@ mod tests {
     fn only_an_offer_that_could_be_taken_holds_the_connection() {
         let switch = |fields: &str| {
             let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
-            check(head.as_bytes(), &mut |_| false).unwrap().switch
+            check(head.as_bytes(), &mut |_, _| {}).unwrap().switch
         };
         assert!(switch("Upgrade: websocket\r\n"));
         assert!(switch("Upgrade: h2c\r\nUpgrade: websocket\r\n"));

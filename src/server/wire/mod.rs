@@ -1,32 +1,23 @@
-//! What a client's bytes have to pass before hyper sees them.
+//! What a client's bytes have to pass before anything is made of them.
 //!
 //! Two parsers that disagree about where a request ends are how requests are
-//! smuggled. So every HTTP/1 head is checked here against the strict grammar
+//! smuggled. So every HTTP/1 head is checked here against a strict grammar
 //! and the bounds, and the end of every body is found here, by rules that
 //! leave nothing to interpretation; what passes means the same to everyone
 //! behind it.
 //!
-//! [`interim`] is what the guard writes itself; [`head`] checks one head,
-//! [`framer`] strings heads and bodies together; [`feed`] holds back what may not pass; [`guard`] is
-//! the socket that does it all on the way, and [`exchange`] is how it and the request stack speak about a connection's
-//! requests. [`authority`] and [`target`] know the two grammars that a head
-//! has inside.
+//! Pure: [`head`] checks one head, [`framer`] strings heads and bodies
+//! together; [`authority`] and [`target`] know the two grammars that a head
+//! has inside. The socket is the session's (`http1`).
 
 mod authority;
-mod deadlines;
-mod exchange;
-mod feed;
 mod framer;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod guard;
 mod head;
-mod interim;
 mod target;
 
 pub(super) use authority::same_authority;
-pub(super) use deadlines::Deadline;
-pub(super) use exchange::{Exchange, InFlight};
-pub(super) use guard::{Guard, Protocol};
-pub(super) use head::offers_switch;
-pub(super) use target::is_origin_form;
+pub(super) use framer::{Bounds, Framer, Step};
+pub(super) use head::{Framing, Message, offers_switch};
+pub(super) use target::{as_uri, has_unsafe_bytes, is_origin_form};

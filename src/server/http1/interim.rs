@@ -1,17 +1,19 @@
-//! Interim responses between the stack and the guard: hyper's server writes
-//! none, so the guard does, where nothing else is being written.
+//! Interim responses on their way from the proxy to the session that writes
+//! them.
 //!
 //! Promises: one goes out before the final response of its own request and
 //! after everything before it, or not at all; what waits is bounded.
 
 use std::fmt::Write as _;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
+
+use crate::message::interim::InterimSink;
 
 /// So much may wait to be written; what does not fit is left out, as any
 /// interim response may be (RFC 9110 §15.2).
@@ -20,6 +22,8 @@ const WAITING_BYTES_MAX: usize = 64 * 1024;
 /// Of one connection.
 #[derive(Debug, Default)]
 pub(super) struct InterimQueue {
+    /// The last request that has its final response.
+    answered: AtomicU64,
     waiting: Mutex<Waiting>,
     /// Whether there is anything, without a lock.
     has_some: AtomicBool,
@@ -35,13 +39,19 @@ struct Waiting {
 }
 
 impl InterimQueue {
-    /// The guard: whom to wake.
+    /// Whom to wake.
     pub(super) fn set_writer(&self, waker: &Waker) {
         self.writer.get_or_init(|| waker.clone());
     }
 
+    /// Request `ordinal` has its final response: what comes for it now, or has
+    /// not been taken, is dropped.
+    pub(super) fn answered(&self, ordinal: u64) {
+        self.answered.store(ordinal, Ordering::Release);
+    }
+
     /// Adds one, for request `ordinal`.
-    pub(super) fn push(&self, ordinal: u64, status: StatusCode, fields: &HeaderMap) {
+    fn push(&self, ordinal: u64, status: StatusCode, fields: &HeaderMap) {
         let mut waiting = self.waiting.lock();
         if waiting.ordinal != ordinal {
             waiting.ordinal = ordinal;
@@ -57,19 +67,26 @@ impl InterimQueue {
         }
     }
 
-    /// The guard: what may be written now, given that the responses up to
-    /// request `begun` are, or are about to be. What came too late is dropped.
-    pub(super) fn take(&self, begun: u64) -> Bytes {
+    /// What may be written now.
+    pub(super) fn take(&self) -> Bytes {
         if !self.has_some.load(Ordering::Acquire) {
             return Bytes::new();
         }
         let mut waiting = self.waiting.lock();
         self.has_some.store(false, Ordering::Release);
         let heads = waiting.heads.split().freeze();
-        if waiting.ordinal > begun {
+        if waiting.ordinal > self.answered.load(Ordering::Acquire) {
             heads
         } else {
             Bytes::new()
+        }
+    }
+}
+
+impl InterimSink for InterimQueue {
+    fn tell(&self, ordinal: u64, status: StatusCode, fields: &HeaderMap) {
+        if self.answered.load(Ordering::Acquire) < ordinal {
+            self.push(ordinal, status, fields);
         }
     }
 }
@@ -115,16 +132,20 @@ mod tests {
         queue.push(1, StatusCode::PROCESSING, &HeaderMap::new());
         let expected = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\nlink: </b>\r\n\r\n\
                         HTTP/1.1 102 Processing\r\n\r\n";
-        assert_eq!(queue.take(0), expected);
-        assert!(queue.take(0).is_empty());
+        assert_eq!(queue.take(), expected);
+        assert!(queue.take().is_empty());
     }
 
     #[test]
     fn what_comes_after_the_response_has_begun_is_dropped() {
         let queue = InterimQueue::default();
-        queue.push(3, StatusCode::EARLY_HINTS, &hint());
-        assert!(queue.take(3).is_empty());
-        assert!(queue.take(2).is_empty());
+        queue.tell(3, StatusCode::EARLY_HINTS, &hint());
+        queue.answered(3);
+        assert!(queue.take().is_empty());
+        queue.tell(3, StatusCode::EARLY_HINTS, &hint());
+        assert!(queue.take().is_empty());
+        queue.tell(4, StatusCode::EARLY_HINTS, &hint());
+        assert!(!queue.take().is_empty());
     }
 
     #[test]
@@ -133,6 +154,6 @@ mod tests {
         for _ in 0..10_000 {
             queue.push(1, StatusCode::EARLY_HINTS, &hint());
         }
-        assert!(queue.take(0).len() <= WAITING_BYTES_MAX);
+        assert!(queue.take().len() <= WAITING_BYTES_MAX);
     }
 }
