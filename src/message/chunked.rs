@@ -6,6 +6,8 @@
 //! (extensions, trailer fields) is bounded. An origin may put spaces after a
 //! size, as some have always done.
 
+use std::ops::Range;
+
 /// Digits of one chunk size: fifteen, so that a size never overflows.
 const SIZE_DIGITS_MAX: u8 = 15;
 /// Bytes of all chunk extensions of one body.
@@ -54,6 +56,13 @@ pub struct Found {
     pub then: Then,
 }
 
+/// One step through a body.
+enum Step {
+    /// Content, as far as it goes on.
+    Content(Range<usize>),
+    Over(Found),
+}
+
 /// How a body goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
@@ -88,48 +97,84 @@ impl Chunked {
         }
     }
 
-    /// Follows the body through `bytes`.
-    pub fn follow(&mut self, bytes: &[u8]) -> Found {
-        self.take_content(bytes, |_| {})
+    /// Moves the content in `bytes` together, so that nothing but content is
+    /// between its first byte and its last: where it stands then, and what was
+    /// found. The lines of the trailer section are added to `trailers`.
+    pub fn gather(&mut self, bytes: &mut [u8], trailers: &mut Vec<u8>) -> (Range<usize>, Found) {
+        let mut content = 0..0;
+        let mut passed = 0;
+        loop {
+            match self.step(bytes, passed, |byte| trailers.push(byte)) {
+                Step::Content(piece) if content.is_empty() => {
+                    passed = piece.end;
+                    content = piece;
+                }
+                Step::Content(piece) => {
+                    passed = piece.end;
+                    let length = piece.len();
+                    bytes.copy_within(piece, content.end);
+                    content.end += length;
+                }
+                Step::Over(found) => return (content, found),
+            }
+        }
     }
 
-    /// The same, giving each piece of content to `take`.
-    pub fn take_content(&mut self, bytes: &[u8], mut take: impl FnMut(&[u8])) -> Found {
+    /// Follows the body through `bytes`.
+    pub fn follow(&mut self, bytes: &[u8]) -> Found {
         let mut passed = 0;
+        loop {
+            match self.step(bytes, passed, |_| {}) {
+                Step::Content(piece) => passed = piece.end,
+                Step::Over(found) => return found,
+            }
+        }
+    }
+
+    /// Goes on behind `passed` bytes to the end of the next piece of content.
+    fn step(&mut self, bytes: &[u8], mut passed: usize, mut trailer: impl FnMut(u8)) -> Step {
         while let Some(&byte) = bytes.get(passed) {
             if self.state == State::Content {
                 let here = usize::try_from(self.size)
                     .unwrap_or(usize::MAX)
                     .min(bytes.len() - passed);
-                take(&bytes[passed..passed + here]);
-                passed += here;
                 self.size -= here as u64;
                 if self.size == 0 {
                     self.state = State::ContentCr;
                 }
-                continue;
+                return Step::Content(passed..passed + here);
             }
+            let was = self.state;
             self.state = self.after(byte);
-            match self.state {
-                State::Malformed => {
-                    return Found {
-                        passed,
-                        then: Then::Malformed,
-                    };
-                }
+            let then = match self.state {
+                State::Malformed => Then::Malformed,
                 State::End => {
-                    return Found {
-                        passed: passed + 1,
-                        then: Then::End,
-                    };
+                    passed += 1;
+                    Then::End
                 }
-                _ => passed += 1,
-            }
+                State::TrailerName | State::TrailerValue | State::TrailerLf => {
+                    trailer(byte);
+                    passed += 1;
+                    continue;
+                }
+                State::Trailer => {
+                    if was == State::TrailerLf {
+                        trailer(byte);
+                    }
+                    passed += 1;
+                    continue;
+                }
+                _ => {
+                    passed += 1;
+                    continue;
+                }
+            };
+            return Step::Over(Found { passed, then });
         }
-        Found {
+        Step::Over(Found {
             passed,
             then: Then::More,
-        }
+        })
     }
 
     /// The state after a byte that is not content.
@@ -187,6 +232,16 @@ impl Chunked {
         self.trailer_bytes += 1;
         within(self.trailer_bytes, TRAILER_BYTES_MAX, state)
     }
+}
+
+/// Appends the line before a chunk of so many bytes, which are not none.
+pub fn push_size(text: &mut Vec<u8>, size: usize) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let digits = (usize::BITS - size.leading_zeros()).div_ceil(4);
+    for place in (0..digits).rev() {
+        text.push(DIGITS[(size >> (4 * place)) & 0xf]);
+    }
+    text.extend_from_slice(b"\r\n");
 }
 
 fn within<T: PartialOrd>(count: T, max: T, state: State) -> State {
@@ -282,14 +337,36 @@ mod tests {
     }
 
     #[test]
-    fn content_is_told_from_what_surrounds_it() {
-        let mut content = Vec::new();
-        let body = b"3 \r\nabc\r\n2\t;x\r\nde\r\n0\r\nx: y\r\n\r\n";
-        let mut chunked = Chunked::of_response();
-        let found = chunked.take_content(body, |piece| content.extend_from_slice(piece));
-        assert_eq!(found.then, Then::End);
-        assert_eq!(content, b"abcde");
+    fn content_is_gathered_from_what_surrounds_it() {
+        let body = b"3 \r\nabc\r\n2\t;x\r\nde\r\n0\r\nx: y\r\nz:\r\n\r\nHTTP";
+        for cut in 0..body.len() - 4 {
+            let (mut content, mut trailers) = (Vec::new(), Vec::new());
+            let mut chunked = Chunked::of_response();
+            let mut found = None;
+            for part in [&body[..cut], &body[cut..]] {
+                let mut part = part.to_vec();
+                let (range, then) = chunked.gather(&mut part, &mut trailers);
+                content.extend_from_slice(&part[range]);
+                found = Some(then);
+            }
+            let expected = Found {
+                passed: body.len() - 4 - cut,
+                then: Then::End,
+            };
+            assert_eq!(found, Some(expected));
+            assert_eq!(content, b"abcde");
+            assert_eq!(trailers, b"x: y\r\nz:\r\n");
+        }
         assert_eq!(follow(body).then, Then::Malformed);
+    }
+
+    #[test]
+    fn a_size_is_written_as_it_is_read() {
+        for size in [1, 9, 10, 255, 256, 65_536] {
+            let mut text = Vec::new();
+            push_size(&mut text, size);
+            assert_eq!(text, format!("{size:X}\r\n").into_bytes());
+        }
     }
 
     #[test]

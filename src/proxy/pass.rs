@@ -16,6 +16,7 @@ use super::told::{CacheStatus, Forwarded};
 use crate::drain::Drain;
 use crate::message::Body;
 use crate::message::fields::upgrade_wanted;
+use crate::origin::exchange::Switched;
 use crate::semantics::outcome::CacheResult;
 
 pub(super) async fn serve(
@@ -110,9 +111,8 @@ fn switch_protocols(
     protocol: HeaderValue,
     answer: Answer,
 ) -> Response<Body> {
-    let mut upstream = Response::from_parts(answer.head, answer.body);
-    let with_origin = hyper::upgrade::on(&mut upstream);
-    if let Some(with_client) = ask.upgrade.clone() {
+    let with_origin = answer.body.into_switched();
+    if let (Some(with_client), Some(with_origin)) = (ask.upgrade.clone(), with_origin) {
         let drain = drain.clone();
         let open = drain.track();
         tokio::spawn(async move {
@@ -127,19 +127,17 @@ fn switch_protocols(
             drop(open);
         });
     }
-    let (head, _) = upstream.into_parts();
     let mut response = Response::new(Body::Empty);
-    *response.status_mut() = head.status;
-    *response.headers_mut() = head.headers;
+    *response.status_mut() = answer.head.status;
+    *response.headers_mut() = answer.head.headers;
     let fields = response.headers_mut();
     fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     fields.insert(UPGRADE, protocol);
     response
 }
 
-async fn tunnel(with_client: OnUpgrade, with_origin: OnUpgrade) -> hyper::Result<()> {
-    let (client, origin) = tokio::try_join!(with_client, with_origin)?;
-    let (mut client, mut origin) = (TokioIo::new(client), TokioIo::new(origin));
+async fn tunnel(with_client: OnUpgrade, mut origin: Switched) -> hyper::Result<()> {
+    let mut client = TokioIo::new(with_client.await?);
     if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut origin).await {
         tracing::debug!(%error, "a tunnel broke");
     }
