@@ -1,7 +1,7 @@
 //! Connections to the upstream that no exchange uses.
 //!
 //! Promises: no more unused connections are kept than may be, and none longer
-//! than it may be; those of an upstream that is no longer configured go with
+//! than it may be, nor is one used again that is too old; those of an upstream that is no longer configured go with
 //! its pool. Every data thread has a pool of its own, so that a connection
 //! stays with the runtime it was made in.
 //!
@@ -57,7 +57,8 @@ impl Pool {
     pub(super) fn take(&self) -> Option<Connection> {
         loop {
             let (since, mut connection) = self.idle.lock().connections.pop_back()?;
-            if since.elapsed() < self.config.idle_timeout && connection.is_quiet() {
+            let is_late = since.elapsed() >= self.config.idle_timeout;
+            if !is_late && !self.is_too_old(&connection) && connection.is_quiet() {
                 return Some(connection);
             }
         }
@@ -67,7 +68,7 @@ impl Pool {
     /// is unused for longest is closed.
     pub(super) fn put(self: &Arc<Self>, connection: Connection) {
         let connections_max = self.config.idle_connections_max;
-        if connections_max == 0 {
+        if connections_max == 0 || self.is_too_old(&connection) {
             return;
         }
         let mut idle = self.idle.lock();
@@ -78,6 +79,12 @@ impl Pool {
         if !std::mem::replace(&mut idle.is_swept, true) {
             tokio::spawn(sweep(Arc::downgrade(self), self.config.idle_timeout));
         }
+    }
+
+    /// Whether it has been used for so long that its name may lead elsewhere by
+    /// now.
+    fn is_too_old(&self, connection: &Connection) -> bool {
+        connection.made().elapsed() >= self.config.connection_age_max
     }
 
     /// Makes a connection.

@@ -462,3 +462,19 @@ async fn a_chunked_request_keeps_the_trailers_it_announced() {
     origin.send(PLAIN.as_bytes()).await.unwrap();
     assert_eq!(answer(&mut client).await.1.as_deref(), Some("ok"));
 }
+
+#[tokio::test]
+async fn a_connection_is_not_used_again_once_it_is_too_old() {
+    let origin = origin::new().otherwise(ok("x")).run().await;
+    let proxy = proxy::new(&origin)
+        .threads(1)
+        .toml("[origin]\nconnection_age_max = \"1ms\"")
+        .run()
+        .await;
+    eventually("another connection", async || {
+        proxy.get("/x").await.status(200);
+        let made = proxy.metric("pannier_upstream_connects_total").await;
+        (made >= 3.0).then_some(())
+    })
+    .await;
+}
