@@ -7,6 +7,7 @@
 mod bad_input;
 mod coalescing;
 mod command_line;
+mod exchange;
 mod first_hit;
 mod fleet;
 mod interim;
