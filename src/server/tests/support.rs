@@ -307,6 +307,15 @@ impl<T> Direct for tower::util::ServiceFn<T> {
         is_direct
     }
 
+    fn respond_directly(
+        &self,
+        _: &http::request::Parts,
+        _: Peer,
+        _: Instant,
+    ) -> Option<Response<Body>> {
+        None
+    }
+
     fn connection_failed(&self) {}
 
     fn refused(&self, _: StatusCode, _: Peer, _: Instant) {}
