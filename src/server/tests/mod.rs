@@ -1,5 +1,7 @@
 //! Stories on real loopback sockets, told in raw bytes.
 
+mod against_hyper;
+mod any_requests;
 mod bodies;
 mod direct;
 mod endings;
