@@ -9,6 +9,7 @@ mod h2;
 mod messages;
 mod random;
 mod refusals;
+mod reluctant;
 mod session;
 mod support;
 mod switching;
