@@ -13,6 +13,9 @@ use super::*;
 use crate::config::{Config, Upstream};
 use crate::telemetry::upstream::UpstreamCounters;
 
+/// No test waits longer for anything.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// The status of what was taken for an answer.
 #[derive(Default)]
 struct Taken(Option<u16>);
@@ -92,7 +95,8 @@ async fn what_comes_before_the_request_was_sent_does_not_answer_it() {
     };
     connection.has_something().await;
     let (taken, ()) = tokio::join!(answered(&mut second), async {
-        let (mut stream, _) = listener.accept().await.unwrap();
+        let another = tokio::time::timeout(PATIENCE, listener.accept()).await;
+        let (mut stream, _) = another.expect("another connection").unwrap();
         feeder.end(Bytes::from_static(b"hi"), None);
         read_head(&mut stream).await;
         let reply = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n";
