@@ -185,6 +185,14 @@ impl Connection {
             .is_pending()
     }
 
+    #[cfg(test)]
+    pub(super) fn tcp(&self) -> &TcpStream {
+        match &self.stream {
+            Stream::Tcp(stream) => stream,
+            Stream::Tls(_) | Stream::Unix(_) => panic!("not TCP"),
+        }
+    }
+
     /// Reads what there is, as far as there is room: how much it was, none at
     /// its end.
     pub(super) fn poll_fill(

@@ -199,6 +199,10 @@ impl Exchange {
                             SPARE.set(space);
                             return Poll::Pending;
                         }
+                        // Whatever it answers, it is not what was not sent.
+                        Poll::Ready(Ok(count)) if count > 0 && !self.upload.is_begun() => {
+                            self.end(Some(io::ErrorKind::InvalidData.into()))
+                        }
                         Poll::Ready(Ok(count)) if count > 0 => {
                             self.receive(&mut space, sink).map(Some)
                         }
@@ -220,6 +224,8 @@ impl Exchange {
         sink: &mut impl Sink,
     ) -> Result<Progress, OriginError> {
         let was_answered = self.is_answered();
+        // What is left of the content would be of the other protocol.
+        self.response.allow_switch(self.upload.is_whole());
         let received = self.response.receive(bytes, sink);
         if !was_answered && self.is_answered() {
             self.pool.counters.answered();
@@ -313,3 +319,7 @@ impl AsyncWrite for Switched {
         Pin::new(&mut self.get_mut().connection).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+#[path = "exchange_tests.rs"]
+mod tests;

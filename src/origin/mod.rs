@@ -1,6 +1,8 @@
 //! The application behind: connections to it, requests for it, and what can
 //! go wrong on the way.
 
+#[cfg(test)]
+mod against_hyper;
 pub mod body;
 pub mod client;
 mod connection;

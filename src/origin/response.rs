@@ -60,6 +60,8 @@ impl Piece<'_> {
 #[derive(Debug, Default)]
 pub(super) struct Response {
     expected: Expected,
+    /// Whether it is for another protocol.
+    is_too_early: bool,
     /// Whether anything has.
     has_begun: bool,
     /// A head that came in pieces, as far as it came.
@@ -111,6 +113,12 @@ impl Response {
             expected,
             ..Self::default()
         }
+    }
+
+    /// Whether it may switch to the protocol that was offered, if one was, should
+    /// its head come now.
+    pub(super) fn allow_switch(&mut self, may_switch: bool) {
+        self.is_too_early = !may_switch;
     }
 
     /// Whether any byte of it has come.
@@ -166,8 +174,12 @@ impl Response {
         bytes: &mut BytesMut,
         sink: &mut impl Sink,
     ) -> Result<Received, OriginErrorKind> {
+        let expected = Expected {
+            may_switch: self.expected.may_switch && !self.is_too_early,
+            ..self.expected
+        };
         loop {
-            let read = head::read(bytes, self.expected, |head| {
+            let read = head::read(bytes, expected, |head| {
                 if head.status.is_informational() && head.framing != Framing::Switched {
                     sink.interim(head);
                     return;

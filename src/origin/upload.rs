@@ -19,7 +19,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-    HOST, MAX_FORWARDS, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    COOKIE, EXPECT, HOST, MAX_FORWARDS, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method};
@@ -28,8 +28,10 @@ use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
 use super::head::Expected;
+use super::request::names_override;
 use crate::message::chunked::push_size;
 use crate::message::digits::push_number;
+use crate::message::fields::{is_hop_by_hop, is_of_the_way};
 use crate::message::{Body, BodyError};
 
 /// Content of at most so many bytes that is there at once goes with the head.
@@ -40,19 +42,22 @@ const AT_ONCE_BYTES_MAX: usize = 16 * 1024;
 const TURNS_WAITED: u8 = 2;
 
 /// Fields that are none of a trailer section (RFC 9110 §6.5.1).
-static NO_TRAILERS: [HeaderName; 12] = [
+static NO_TRAILERS: [HeaderName; 15] = [
     AUTHORIZATION,
     CACHE_CONTROL,
     CONTENT_ENCODING,
     CONTENT_LENGTH,
     CONTENT_RANGE,
     CONTENT_TYPE,
+    COOKIE,
+    EXPECT,
     HOST,
     MAX_FORWARDS,
     SET_COOKIE,
     TE,
     TRAILER,
     TRANSFER_ENCODING,
+    VIA,
 ];
 
 /// A request that is being sent.
@@ -171,6 +176,11 @@ impl Upload {
     /// Whether the connection has all of it.
     pub(super) fn is_whole(&self) -> bool {
         self.stage == Stage::Over
+    }
+
+    /// Whether the connection has any of it.
+    pub(super) fn is_begun(&self) -> bool {
+        self.is_begun
     }
 
     /// Whether there is nothing more to be sent.
@@ -329,7 +339,7 @@ impl Upload {
         self.before_sent = 0;
         self.before.extend_from_slice(b"0\r\n");
         for (name, value) in trailers {
-            if self.announced.contains(name) && !NO_TRAILERS.contains(name) {
+            if self.announced.contains(name) && may_be_trailer(name) {
                 push_field(&mut self.before, name, value.as_bytes());
             }
         }
@@ -404,6 +414,17 @@ fn framing_of(fields: &HeaderMap, body: &Body) -> Option<Framing> {
     });
     let length = announced.or_else(|| body.size_hint().exact());
     Some(length.map_or(Framing::Chunked, Framing::Counted))
+}
+
+/// Whether a field may come behind content. An application may take it for one of
+/// the head, so that nothing passes which a head was rid of.
+fn may_be_trailer(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    !NO_TRAILERS.contains(name)
+        && !is_hop_by_hop(text)
+        && !is_of_the_way(text)
+        && !names_override(text)
+        && memchr::memchr(b'_', text.as_bytes()).is_none()
 }
 
 fn announced(fields: &HeaderMap) -> Vec<HeaderName> {

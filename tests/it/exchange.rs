@@ -478,3 +478,19 @@ async fn a_connection_is_not_used_again_once_it_is_too_old() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn another_protocol_before_the_content_was_sent_is_no_answer() {
+    let (listener, address) = by_hand().await;
+    let proxy = in_front_of(address).threads(1).run().await;
+    let mut client = connect(&proxy).await;
+    let upload = "POST /x HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\
+                  Content-Length: 100000\r\n\r\nthe beginning";
+    client.send(upload.as_bytes()).await.unwrap();
+    let mut origin = accept(&listener).await;
+    head(&mut origin).await;
+    let switching = b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+    origin.send(switching).await.unwrap();
+    let (head, _) = answer(&mut client).await;
+    assert_eq!(head.word(1), "502", "{head:?}");
+}

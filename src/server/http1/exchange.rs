@@ -116,9 +116,13 @@ where
     /// service may have something to go on with.
     fn beside(&mut self, cx: &mut Context<'_>, feed: &mut Option<Feed>) -> Result<bool, Gone> {
         let has_fed = self.feed(cx, feed, true);
-        self.take_interim();
-        if let Poll::Ready(Err(_)) = self.poll_write(cx) {
-            return Err(Gone);
+        loop {
+            let has_taken = self.take_interim();
+            match self.poll_write(cx) {
+                Poll::Ready(Err(_)) => return Err(Gone),
+                Poll::Ready(Ok(())) if has_taken => {}
+                Poll::Ready(Ok(())) | Poll::Pending => break,
+            }
         }
         if feed.is_none() {
             self.look_ahead(cx)?;
@@ -126,13 +130,19 @@ where
         Ok(has_fed)
     }
 
-    /// Gathers the interim responses that have come.
-    fn take_interim(&mut self) {
-        let heads = self.interim.as_deref().map(InterimQueue::take);
-        if let Some(heads) = heads.filter(|heads| !heads.is_empty()) {
-            self.begin_outgoing();
-            self.outgoing.head().extend_from_slice(&heads);
+    /// Gathers the interim responses that have come; those that a client takes
+    /// no faster stay where what waits is bounded. Says whether there were any.
+    fn take_interim(&mut self) -> bool {
+        if self.outgoing.is_full() {
+            return false;
         }
+        let heads = self.interim.as_deref().map(InterimQueue::take);
+        let Some(heads) = heads.filter(|heads| !heads.is_empty()) else {
+            return false;
+        };
+        self.begin_outgoing();
+        self.outgoing.head().extend_from_slice(&heads);
+        true
     }
 
     /// Writes an answer to the request under way, whose content may still be on

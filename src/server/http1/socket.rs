@@ -186,7 +186,17 @@ impl<I: AsyncRead + AsyncWrite + Unpin, S> Session<I, S> {
     pub(super) async fn close(&mut self) {
         let is_cut_short =
             self.framer.is_over() || self.framer.is_in_content() || !self.held.is_empty();
-        let closed = poll_fn(|cx| Pin::new(&mut self.socket).poll_shutdown(cx)).await;
+        // One that encrypts has its last word to write, which the client may not
+        // take.
+        self.write_deadline.clear();
+        let closed = poll_fn(|cx| {
+            let closed = Pin::new(&mut self.socket).poll_shutdown(cx);
+            match closed {
+                Poll::Ready(closed) => Poll::Ready(closed),
+                Poll::Pending => self.poll_untaken(cx),
+            }
+        })
+        .await;
         if closed.is_err() || !is_cut_short || self.is_half_closed {
             return;
         }
