@@ -11,7 +11,7 @@ use super::reader::Table;
 use super::{
     AdminConfig, CoalescingConfig, CoherenceConfig, CoherenceMode, Config, DefaultInvalidation,
     EvictionPolicy, InvalidationConfig, Limits, MemoryConfig, OriginConfig, SessionMode,
-    SpoolPlace, UnderscoreFields, Upstream, address, checks, redis, routes, watch,
+    SpoolPlace, UnderscoreFields, Upstream, address, checks, redis, routes, tls, watch,
 };
 
 pub(super) const KIB: u64 = 1 << 10;
@@ -48,6 +48,12 @@ pub(super) fn config(mut root: Table<'_>, upstream_if_missing: Upstream) -> Conf
         },
         "Threads that serve clients; 0: one for each core.",
     );
+    let tls = root
+        .optional_table(
+            "tls",
+            "TLS for clients: 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN. Leave the table out where something in front of Pannier ends TLS.",
+        )
+        .map(tls::read);
     let admin = admin(root.table(
         "admin",
         "The listener for operators: statistics, invalidation, dashboard.",
@@ -81,8 +87,11 @@ pub(super) fn config(mut root: Table<'_>, upstream_if_missing: Upstream) -> Conf
         .filter_map(|table| watch::warm(table, is_shared))
         .collect();
 
-    checks::listeners(&root, &listen, admin.as_ref());
-    checks::no_loop(&root, &listen, upstream.as_ref());
+    let tls = tls.flatten();
+    let tls_listen = tls.as_ref().and_then(|tls| tls.listen.as_deref());
+    let all: Vec<SocketAddr> = [&*listen, tls_listen.unwrap_or_default()].concat();
+    checks::listeners(&root, &all, admin.as_ref());
+    checks::no_loop(&root, &all, upstream.as_ref());
     root.finish();
     Config {
         listen,
@@ -91,6 +100,7 @@ pub(super) fn config(mut root: Table<'_>, upstream_if_missing: Upstream) -> Conf
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => count(threads),
         },
+        tls,
         origin,
         limits,
         admin,

@@ -1,6 +1,8 @@
 //! Which changes of a configuration a running proxy cannot take.
 
-use super::Config;
+use std::net::SocketAddr;
+
+use super::{Config, TlsConfig};
 
 /// The keys whose values differ and are read only when the proxy starts;
 /// everything else is taken by a reload.
@@ -10,6 +12,7 @@ pub fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
     let Config {
         listen,
         threads,
+        tls,
         admin,
         redis,
         coherence,
@@ -28,6 +31,10 @@ pub fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
     [
         ("listen", *listen != new.listen),
         ("threads", *threads != new.threads),
+        (
+            "tls.listen",
+            tls_listen(tls.as_ref()) != tls_listen(new.tls.as_ref()),
+        ),
         ("admin", *admin != new.admin),
         ("redis", *redis != new.redis),
         ("coherence", *coherence != new.coherence),
@@ -39,6 +46,11 @@ pub fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
     .collect()
 }
 
+/// Where TLS is spoken, if it is.
+fn tls_listen(tls: Option<&TlsConfig>) -> Option<Option<&[SocketAddr]>> {
+    tls.map(|tls| tls.listen.as_deref())
+}
+
 impl Config {
     /// This configuration with the values that are read only at the start
     /// taken from the one that was started with.
@@ -46,8 +58,17 @@ impl Config {
     pub fn started_as(self, started: &Self) -> Self {
         let mut memory = self.memory;
         memory.policy = started.memory.policy;
+        // Which certificates are presented may change, not whether any are.
+        let tls = match (self.tls, &started.tls) {
+            (Some(new), Some(started)) => Some(TlsConfig {
+                listen: started.listen.clone(),
+                ..new
+            }),
+            (_, started) => started.clone(),
+        };
         Self {
             memory,
+            tls,
             listen: started.listen.clone(),
             threads: started.threads,
             admin: started.admin.clone(),

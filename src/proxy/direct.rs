@@ -201,11 +201,12 @@ pub(super) fn answer(
     } else {
         Cow::Borrowed(plain.host)
     };
-    let sender = Sender::new(peer.address.ip(), &site.config.limits, Version::HTTP_11);
+    let (client, scheme) = (peer.address.ip(), peer.scheme);
+    let sender = Sender::new(client, scheme, &site.config.limits, Version::HTTP_11);
     let told = if sender.is_trusted {
-        ToldTarget::of(plain.fields, &host)
+        ToldTarget::of(plain.fields, &host, scheme)
     } else {
-        ToldTarget::default()
+        ToldTarget::by_us(scheme)
     };
     let forwarded = AsForwarded {
         fields: plain.fields,
@@ -232,7 +233,7 @@ pub(super) fn answer(
         path,
         now,
         started: received,
-        client: peer.address.ip(),
+        client,
         span: shared.telemetry.spans().begin(|| plain.field(&TRACEPARENT)),
         body_bytes: kept.body().count() as u64,
         saved: kept.fetch_cost(),

@@ -1,4 +1,5 @@
-//! One connection: which protocol it speaks, and who serves it.
+//! One connection: whether it is encrypted, which protocol it speaks, and who
+//! serves it.
 
 use std::future::poll_fn;
 use std::io;
@@ -11,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use bytes::BytesMut;
 use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tower::Service;
 
 use super::deadlines::Deadline;
@@ -22,8 +23,10 @@ use super::listener::Place;
 use super::opened::Opened;
 use super::respond::Rejection;
 use super::stack::Stack;
+use super::tls::{self, Tls};
 use crate::config::Limits;
 use crate::message::Body;
+use crate::message::scheme::Scheme;
 use crate::proxy::Peer;
 
 /// How HTTP/2 begins (RFC 9113, section 3.4).
@@ -34,14 +37,15 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 enum Protocol {
     /// HTTP/1.0 or HTTP/1.1.
     Http1,
-    /// HTTP/2 by prior knowledge.
+    /// HTTP/2.
     Http2,
 }
 
 /// Serves `socket` until it is over, or until it is cut by the drain.
 pub(super) async fn serve<I, S, E>(
-    mut socket: I,
+    socket: I,
     address: SocketAddr,
+    tls: Option<Arc<Tls>>,
     place: Place,
     service: S,
     limits: Arc<Limits>,
@@ -56,32 +60,104 @@ pub(super) async fn serve<I, S, E>(
     S::Future: Send,
     E: Into<Rejection> + Send + 'static,
 {
+    let scheme = match tls {
+        None => Scheme::Http,
+        Some(_) => Scheme::Https,
+    };
+    let stack = Stack {
+        peer: Peer { address, scheme },
+        limits,
+    };
+    match tls {
+        None => speak(socket, None, stack, place, service).await,
+        // Boxed: connections without TLS are to be no larger for it.
+        Some(tls) => Box::pin(encrypted(socket, tls, stack, place, service)).await,
+    }
+}
+
+/// Shakes hands, and serves what comes over TLS.
+async fn encrypted<I, S, E>(socket: I, tls: Arc<Tls>, stack: Stack, place: Place, service: S)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Body>, Response = Response<Body>, Error = E>
+        + Direct
+        + Clone
+        + Send
+        + Unpin
+        + 'static,
+    S::Future: Send,
+    E: Into<Rejection> + Send + 'static,
+{
+    let drain = place.drain().clone();
+    let handshake = timeout(stack.limits.head_timeout, tls.accept(socket));
+    let shaken = tokio::select! {
+        biased;
+        shaken = handshake => shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
+        _ = drain.begun() => return,
+    };
+    let socket = match shaken {
+        Ok(socket) => socket,
+        Err(error) => {
+            service.handshake_failed();
+            tracing::debug!(%error, peer = %stack.peer.address, "a TLS handshake failed");
+            return;
+        }
+    };
+    let agreed = tls::is_http_2(&socket).map(|is_http_2| {
+        if is_http_2 {
+            Protocol::Http2
+        } else {
+            Protocol::Http1
+        }
+    });
+    speak(socket, agreed, stack, place, service).await;
+}
+
+/// Serves what is spoken on `socket`: what was `agreed`, or else whichever
+/// protocol the client begins with.
+async fn speak<I, S, E>(
+    mut socket: I,
+    agreed: Option<Protocol>,
+    stack: Stack,
+    place: Place,
+    service: S,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Body>, Response = Response<Body>, Error = E>
+        + Direct
+        + Clone
+        + Send
+        + Unpin
+        + 'static,
+    S::Future: Send,
+    E: Into<Rejection> + Send + 'static,
+{
     let drain = place.drain().clone();
     let mut held = BytesMut::new();
     let mut deadline = Deadline::default();
-    deadline.set(Instant::now() + limits.head_timeout);
-    let protocol = tokio::select! {
+    deadline.set(Instant::now() + stack.limits.head_timeout);
+    let found = tokio::select! {
         biased;
-        protocol = poll_fn(|cx| poll_protocol(cx, &mut socket, &mut held, &mut deadline)) => protocol,
+        found = poll_fn(|cx| poll_protocol(cx, &mut socket, &mut held, &mut deadline)) => found,
         _ = drain.begun() => return,
     };
-    let stack = Stack {
-        peer: Peer { address },
-        limits,
+    let Ok(Some(found)) = found else {
+        // Nobody said anything: there is nobody to answer.
+        return;
     };
-    match protocol {
-        Ok(Some(Protocol::Http1)) => {
+    match (found, agreed) {
+        // HTTP/1 refuses the beginning of HTTP/2 like any other bad head.
+        (Protocol::Http1, None) | (_, Some(Protocol::Http1)) => {
             Session::new(socket, held, stack, service, place, deadline)
                 .serve()
                 .await;
         }
-        Ok(Some(Protocol::Http2)) => {
+        (Protocol::Http2, None | Some(Protocol::Http2)) => {
             let write_idle_timeout = stack.limits.write_idle_timeout;
             let socket = Opened::new(socket, held.freeze(), write_idle_timeout, place);
             http2::serve(socket, service, stack, &drain).await;
         }
-        // Nobody said anything: there is nobody to answer.
-        Ok(None) | Err(_) => {}
+        (Protocol::Http1, Some(Protocol::Http2)) => service.connection_failed(),
     }
 }
 

@@ -29,6 +29,9 @@ pub trait Direct {
     /// A connection ended in an error: to be counted.
     fn connection_failed(&self);
 
+    /// A TLS handshake came to nothing: to be counted.
+    fn handshake_failed(&self);
+
     /// A request was refused before it came to the service: to be counted.
     fn refused(&self, status: StatusCode, peer: Peer, received: Instant);
 
@@ -55,6 +58,10 @@ impl Direct for Proxy {
 
     fn connection_failed(&self) {
         Self::connection_failed(self);
+    }
+
+    fn handshake_failed(&self) {
+        Self::handshake_failed(self);
     }
 
     fn refused(&self, status: StatusCode, peer: Peer, received: Instant) {

@@ -170,6 +170,16 @@ pub(super) const CONNECTIONS_FAILED: Family = counter(
     "Connections of clients that ended in an error.",
     &[],
 );
+pub(super) const HANDSHAKES_FAILED: Family = counter(
+    "pannier_tls_handshakes_failed_total",
+    "TLS handshakes of clients that came to nothing.",
+    &[],
+);
+pub(super) const TLS_RELOADS_FAILED: Family = counter(
+    "pannier_tls_reloads_failed_total",
+    "Times that changed certificates could not be used, and the old ones stayed.",
+    &[],
+);
 pub(super) const SPANS: Family = counter(
     "pannier_spans_total",
     "Spans of requests, by what became of them; only where they are exported.",

@@ -28,6 +28,7 @@ mod standard;
 mod streaming;
 mod support;
 mod swapped;
+mod tls;
 mod upstreams;
 mod visitors;
 mod warming;

@@ -90,6 +90,7 @@ pub(super) fn play(bytes: &[u8], cuts: &[prop::sample::Index]) -> (Vec<String>, 
         let connection = connection::serve(
             script,
             "192.0.2.1:1".parse().unwrap(),
+            None,
             Place::lone(&Drain::new()),
             service(seen.clone()),
             Arc::new(limits()),

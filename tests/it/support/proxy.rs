@@ -169,6 +169,7 @@ impl Builder {
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut proxy = Proxy {
             address: unknown,
+            tls: None,
             admin: unknown,
             token: self.token,
             process: Mutex::new(process),
@@ -178,7 +179,7 @@ impl Builder {
             _redis: None,
             _folder: folder,
         };
-        (proxy.address, proxy.admin) = proxy.listening().await;
+        (proxy.address, proxy.tls, proxy.admin) = proxy.listening().await;
         eventually("the proxy to be ready", async || {
             let answer = proxy.admin_get("/readyz").await;
             answer.status.is_success().then_some(())
@@ -289,6 +290,9 @@ impl<const N: usize> Cluster<N> {
 pub(crate) struct Proxy {
     /// The data plane.
     pub(crate) address: SocketAddr,
+    /// Where `[tls]` has an address of its own.
+    #[allow(dead_code, reason = "tests/chaos has no use for it")]
+    pub(crate) tls: Option<SocketAddr>,
     /// The admin listener.
     pub(crate) admin: SocketAddr,
     token: Option<String>,
@@ -492,8 +496,8 @@ impl Proxy {
         signal(process.expect("a program that runs"), name).await;
     }
 
-    /// The two addresses, off the line that says them.
-    async fn listening(&self) -> (SocketAddr, SocketAddr) {
+    /// The addresses, off the line that says them.
+    async fn listening(&self) -> (SocketAddr, Option<SocketAddr>, SocketAddr) {
         eventually("the line that says where the proxy listens", async || {
             let ended = self.process.lock().try_wait().expect("a child");
             assert!(ended.is_none(), "the program ended at once: {ended:?}");
@@ -511,14 +515,14 @@ impl Drop for Proxy {
     }
 }
 
-fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+fn addresses(line: &str) -> Option<(SocketAddr, Option<SocketAddr>, SocketAddr)> {
     let event: serde_json::Value = serde_json::from_str(line).ok()?;
     let fields = &event;
     if fields["message"] != "listening" {
         return None;
     }
     let address = |name: &str| fields[name].as_str()?.parse().ok();
-    Some((address("data")?, address("admin")?))
+    Some((address("data")?, address("tls"), address("admin")?))
 }
 
 /// Sends a signal, by the program that is there for it.
