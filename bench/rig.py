@@ -1,8 +1,8 @@
 """What the measurements in this folder share: packages, processes, processor
 time as the kernel accounts it, wrk, and the tables of docs/performance.md.
 
-Everything listens on loopback. Every server runs on core 0, whatever asks it
-and whatever it asks on the other cores.
+Everything listens on loopback. Every server runs on core 0 (or on the first
+BENCH_SERVER_CORES), whatever asks it and whatever it asks on the other cores.
 """
 
 import atexit
@@ -24,8 +24,10 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BENCH = ROOT / "bench"
 DOCUMENT = ROOT / "docs" / "performance.md"
-SERVER_CORE = "0"
-OTHER_CORES = "1-%d" % (os.cpu_count() - 1) if os.cpu_count() > 2 else "1"
+# Given a number of cores, servers run on as many, with as many threads.
+SERVER_THREADS = int(os.environ.get("BENCH_SERVER_CORES", "1"))
+SERVER_CORE = "0-%d" % (SERVER_THREADS - 1) if SERVER_THREADS > 1 else "0"
+OTHER_CORES = "%d-%d" % (SERVER_THREADS, os.cpu_count() - 1)
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -83,12 +85,12 @@ def free_port():
 class Server:
     """A program that listens, and what it has used."""
 
-    def __init__(self, name, command, port, core=SERVER_CORE, environment=None):
-        self.name, self.port = name, port
+    def __init__(self, name, command, port, core=None, environment=None):
+        self.name, self.port, self.port_h2 = name, port, port
         self.address = f"127.0.0.1:{port}"
         self.log = open(FOLDER / f"{name}.log", "w")
         self.process = subprocess.Popen(
-            ["taskset", "-c", core, *map(str, command)],
+            ["taskset", "-c", core or SERVER_CORE, *map(str, command)],
             stdout=self.log, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})},
         )
         atexit.register(self.stop)
@@ -169,10 +171,10 @@ def redis():
     return Server("redis", command, port, core=OTHER_CORES)
 
 
-def pannier(release, origin, threads=1, bytes_max="4GiB", core=SERVER_CORE, under=(), redis=None, more=""):
+def pannier(release, origin, threads=None, bytes_max="4GiB", core=None, under=(), redis=None, more=""):
     port, admin = free_port(), free_port()
     path = configured(
-        "pannier.toml", LISTEN=f"127.0.0.1:{port}", ORIGIN=origin.address, THREADS=threads,
+        "pannier.toml", LISTEN=f"127.0.0.1:{port}", ORIGIN=origin.address, THREADS=threads or SERVER_THREADS,
         ADMIN=f"127.0.0.1:{admin}", BYTES_MAX=bytes_max,
     )
     if redis:
@@ -190,17 +192,25 @@ def nginx(origin):
     port = free_port()
     folder = MEMORY / f"nginx-{port}"
     folder.mkdir()
-    path = configured("nginx.conf", LISTEN=f"127.0.0.1:{port}", ORIGIN=origin.address, FOLDER=folder)
+    port_h2 = free_port()
+    path = configured("nginx.conf", LISTEN=f"127.0.0.1:{port}", LISTEN_H2=f"127.0.0.1:{port_h2}",
+                      ORIGIN=origin.address, FOLDER=folder, THREADS=SERVER_THREADS)
     # Workers run as another user, and have to reach their files.
     for each in (MEMORY, folder):
         os.chmod(each, 0o777)
-    return Server("nginx", ["nginx", "-c", path], port)
+    server = Server("nginx", ["nginx", "-c", path], port)
+    server.port_h2 = port_h2
+    return server
 
 
 def haproxy(origin):
     port = free_port()
-    path = configured("haproxy.cfg", LISTEN=f"127.0.0.1:{port}", ORIGIN=origin.address)
-    return Server("haproxy", ["haproxy", "-db", "-f", path], port)
+    port_h2 = free_port()
+    path = configured("haproxy.cfg", LISTEN=f"127.0.0.1:{port}", LISTEN_H2=f"127.0.0.1:{port_h2}",
+                      ORIGIN=origin.address, THREADS=SERVER_THREADS)
+    server = Server("haproxy", ["haproxy", "-db", "-f", path], port)
+    server.port_h2 = port_h2
+    return server
 
 
 def varnish(origin):
@@ -217,13 +227,16 @@ def program(floor, name, *more):
     return Server(name, [floor / name, f"127.0.0.1:{port}", *more], port)
 
 
-def wrk(server, path, seconds, connections=64, core=OTHER_CORES, threads=1, latency=False, script=None):
-    """Asks for one path for so long, or for what a script says; gives requests
+def wrk(server, path, seconds, connections=64, core=None, threads=1, latency=False, work=None):
+    """Asks for one path for so long, or for a work of works.lua; gives requests
     made, per second, and p99 in ms."""
-    command = ["taskset", "-c", core, "wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s"]
+    command = ["taskset", "-c", core or OTHER_CORES]
+    command += ["wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s"]
     command += ["--latency"] if latency else []
-    command += ["-s", BENCH / script] if script else []
-    out = run(*command, f"http://{server.address}{path}")
+    command += ["-s", BENCH / "works.lua"] if work else []
+    command += [f"http://{server.address}{path}"]
+    command += ["--", work, str(connections)] if work else []
+    out = run(*command)
     if "Non-2xx" in out or "Socket errors" in out:
         sys.exit(f"{server.name} {path}: {out}")
     requests = int(re.search(r"(\d+) requests in", out)[1])
@@ -231,6 +244,23 @@ def wrk(server, path, seconds, connections=64, core=OTHER_CORES, threads=1, late
     p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", out)
     p99 = float(p99[1]) * {"us": 0.001, "ms": 1, "s": 1000}[p99[2]] if p99 else None
     return requests, rate, p99
+
+
+def h2load(server, path, seconds, threads=1, field=None):
+    """The same over HTTP/2, without TLS, 8 streams on each of 8 connections; or
+    over HTTP/1, with a field: wrk waits for the content of a 304 that states its
+    length. Gives no p99."""
+    command = ["taskset", "-c", OTHER_CORES, "h2load", f"-t{threads}", f"-D{seconds}"]
+    if field:
+        command += ["--h1", "-c64", "-m1", "-H", field, f"http://{server.address}{path}"]
+    else:
+        command += ["-c8", "-m8", f"http://127.0.0.1:{server.port_h2}{path}"]
+    out = run(*command)
+    found = re.search(r"requests: .* (\d+) done, (\d+) succeeded, (\d+) failed", out)
+    done, succeeded, failed = map(int, found.groups())
+    if failed or done != succeeded or not done:
+        sys.exit(f"{server.name} {path}: {out}")
+    return done, done / seconds, None
 
 
 def fill(floor, server, first, last, *prefixes):

@@ -15,6 +15,8 @@ use std::fmt;
 
 use crate::percent::{decode, escape_at};
 
+mod overlap;
+
 /// A parsed pattern.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pattern {

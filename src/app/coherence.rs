@@ -55,11 +55,14 @@ impl Coherence {
         let speaker = Arc::clone(&invalidation);
         let mode = mode(&config.coherence);
         let host = host();
-        let fleet = Fleet::start(redis, Arc::clone(counters), move || Presence {
+        let myself = move || Presence {
             host: host.clone(),
             mode: mode.clone(),
             ..of(&speaker, started_millis)
-        })?;
+        };
+        let listener = Arc::clone(&invalidation);
+        let told = move |is_everybody| listener.set_announcing(is_everybody);
+        let fleet = Fleet::start(redis, Arc::clone(counters), myself, told)?;
         Ok(Self {
             invalidation,
             store: Some(store),
@@ -100,6 +103,7 @@ fn of(invalidation: &Invalidation, started_millis: u64) -> Presence {
         position: lag.map(|_| invalidation.position().log.to_string()),
         lag_millis: lag.map(|lag| lag.as_millis() as u64),
         is_in_touch: invalidation.is_in_touch(),
+        announces_routes: true,
     }
 }
 
@@ -112,7 +116,7 @@ pub(super) struct Figures {
 }
 
 /// docs/metrics.md lists the same.
-static FAMILIES: [Family; 10] = [
+static FAMILIES: [Family; 11] = [
     gauge(
         "pannier_fleet_instances",
         "Instances heard of in the last 8 s; absent where Redis cannot be asked.",
@@ -141,6 +145,11 @@ static FAMILIES: [Family; 10] = [
     gauge(
         "pannier_invalidation_pending",
         "Invalidations in force here and not yet in the log.",
+        &[],
+    ),
+    counter(
+        "pannier_invalidation_unlogged_total",
+        "Writes whose invalidations could meet nothing that a route of the fleet may have stored, and were not logged.",
         &[],
     ),
     gauge("pannier_invalidation_bans", "Bans held.", &[]),
@@ -176,7 +185,7 @@ impl Figures {
     }
 
     /// In the order of [`FAMILIES`]; `None` where there is nothing to say.
-    fn read(&self) -> [Option<f64>; 10] {
+    fn read(&self) -> [Option<f64>; 11] {
         let redis = self.telemetry.redis();
         let instances = match &self.fleet {
             Some(fleet) => fleet.count(),
@@ -190,6 +199,7 @@ impl Figures {
             Some(self.invalidation.out_of_touch().as_secs_f64()),
             number(redis.log.gaps.get()),
             number(redis.log.appends_pending.get()),
+            number(redis.log.unlogged.get()),
             number(self.invalidation.bans_held() as u64),
             number(redis.log.appends_spooled.get()),
             number(redis.log.spool_failing.get()),

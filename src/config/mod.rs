@@ -147,9 +147,11 @@ pub struct OriginConfig {
     pub body_idle_timeout: Duration,
     /// `idle_timeout`: an unused connection is closed after it (`"4s"`).
     pub idle_timeout: Duration,
-    /// `idle_connections_max`: unused connections kept, per data thread, by plain
-    /// pass-throughs and by all else alike (`64`).
+    /// `idle_connections_max`: unused connections kept, per data thread (`64`).
     pub idle_connections_max: usize,
+    /// `connection_age_max`: a connection older than this is not used again
+    /// (`"5m"`).
+    pub connection_age_max: Duration,
     /// `ca_file`: PEM file of certificates to trust instead of the system's,
     /// for `https` upstreams (`""`: the system's).
     pub ca_file: Option<PathBuf>,

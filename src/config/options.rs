@@ -162,8 +162,9 @@ fn origin(mut table: Table<'_>) -> OriginConfig {
             "idle_connections_max",
             64,
             Whole { min: 0, max: 65_536 },
-            "Unused connections kept, for each thread, by plain pass-throughs and by all else alike; further ones are closed.",
+            "Unused connections kept, for each thread; further ones are closed.",
         )),
+        connection_age_max: table.option("connection_age_max", seconds(300), waits(), "A connection older than this is not used again, so that a name that leads elsewhere is followed under steady traffic."),
         ca_file: table.option(
             "ca_file",
             None,

@@ -83,6 +83,10 @@ pub struct Presence {
     /// Empty where an older version does not say.
     #[serde(default)]
     pub mode: String,
+    /// Whether it announces its routes in the log before it stores anything
+    /// under them. Older versions do not.
+    #[serde(default)]
+    pub announces_routes: bool,
 }
 
 /// An instance that is there, or was a moment ago.
@@ -129,6 +133,7 @@ struct Shared {
     link: Link,
     key: String,
     myself: Box<dyn Fn() -> Presence + Send + Sync>,
+    told: Box<dyn Fn(bool) + Send + Sync>,
     /// Whether it was said last that this instance is in touch.
     is_in_touch: AtomicBool,
     /// Whether it was told that the modes are mixed.
@@ -142,7 +147,9 @@ struct Shared {
 
 impl Fleet {
     /// Starts to connect and to say that this instance is there, on the
-    /// runtime this is called from. `myself` is what it says.
+    /// runtime this is called from. `myself` is what it says; `told` is told
+    /// at every heartbeat whether all who are there, or were a moment ago, announce
+    /// their routes: `false` too where one says what cannot be read.
     ///
     /// # Errors
     /// Where the configuration leads to no Redis; one that is merely away is
@@ -151,11 +158,13 @@ impl Fleet {
         config: &RedisConfig,
         counters: Arc<RedisCounters>,
         myself: impl Fn() -> Presence + Send + Sync + 'static,
+        told: impl Fn(bool) + Send + Sync + 'static,
     ) -> Result<Self, EndpointError> {
         let shared = Arc::new(Shared {
             link: Link::start(Endpoint::of(config)?, Role::Fleet, counters),
             key: format!("{{{}}}:fleet", config.namespace),
             myself: Box::new(myself),
+            told: Box::new(told),
             is_in_touch: AtomicBool::new(false),
             is_mixture_told: AtomicBool::new(false),
             start: Instant::now(),
@@ -296,6 +305,8 @@ impl Shared {
             tracing::error!("the key of the fleet held another type: it was deleted");
         }
         let mut instances: Vec<Instance> = here.iter().filter_map(|text| read(text, now)).collect();
+        let announces = |instance: &Instance| instance.presence.announces_routes;
+        (self.told)(here.len() == instances.len() && instances.iter().all(announces));
         instances.sort_by(|one, other| one.presence.id.cmp(&other.presence.id));
         Ok(instances)
     }
@@ -325,11 +336,18 @@ mod tests {
             lag_millis: Some(3),
             is_in_touch: true,
             mode: "eventual".to_owned(),
+            announces_routes: true,
         }
     }
 
     fn start(redis: &TestRedis, id: &'static str) -> Fleet {
-        Fleet::start(&redis.config(), Arc::default(), move || presence(id)).unwrap()
+        Fleet::start(
+            &redis.config(),
+            Arc::default(),
+            move || presence(id),
+            |_| {},
+        )
+        .unwrap()
     }
 
     async fn names(fleet: &Fleet) -> Vec<String> {

@@ -7,8 +7,9 @@
 //! Promises: whoever is not waited for any more has either applied the entry
 //! or looked at the log so long ago, on this machine's monotonic clock, that
 //! its lease has run out. The clocks of others and of Redis are not asked.
-//! A list is believed only where it has this instance's own newest look in it:
-//! a node that was demoted and has lost its primary shows a frozen copy.
+//! A list is believed only where it has this instance's own newest look in it,
+//! and its own word that it has applied the entry: a node that was demoted and
+//! has lost its primary shows a frozen copy.
 //! Those who have not looked for [`STRUCK_OFF_AFTER`] are struck off.
 
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ use redis::RedisResult;
 use tokio::sync::{Notify, watch};
 
 use super::followed::Followed;
+use super::touch::Touch;
 use super::wire::{Ack, LogName, Roll};
 use crate::link::{Connection, Endpoint, Link, Role, Task};
 use crate::semantics::stored::LogPosition;
@@ -141,9 +143,12 @@ impl Acks {
         loop {
             let (acknowledged, is_known) = {
                 let seen = seen.borrow_and_update();
-                // What was said before the entry was there says nothing.
+                // What was said before the entry was there says nothing; and
+                // a list without our own word for it may be a copy, without
+                // those who came since.
                 let is_known = seen.asked.is_some_and(|asked| asked >= appended)
-                    && seen.incarnation == Some(position.incarnation);
+                    && seen.incarnation == Some(position.incarnation)
+                    && seen.has_applied(self.shared.name.instance(), position) != Some(false);
                 (self.shared.judge(&seen, position, patience), is_known)
             };
             if is_known && acknowledged.missing.is_empty() {
@@ -155,6 +160,29 @@ impl Acks {
                 () = tokio::time::sleep_until(until.into()) => return acknowledged,
             }
         }
+    }
+
+    /// Waits until nobody relies on what he knew before the entry at
+    /// `position`, in the log since `appended`. Whoever looked at the log after
+    /// it has seen it, and whoever looked before may rely on that for a lease at
+    /// most: that is the longest wait. It is shorter where all who follow the
+    /// log say that they have applied it; but who they are is known only of a
+    /// log that has stood for a lease: those who followed the one before it are
+    /// in no list.
+    pub(super) async fn leased_to_nobody(
+        &self,
+        touch: &Touch,
+        position: LogPosition,
+        appended: Instant,
+        lease: Duration,
+    ) {
+        let longest = lease + margin(lease);
+        let until = appended + longest;
+        touch.met(position.incarnation);
+        let known_since = touch.known_since(position.incarnation);
+        let is_complete_at = known_since.map_or(until, |since| since + longest);
+        self.wait(position, appended, Patience::Leases, until).await;
+        tokio::time::sleep_until(is_complete_at.min(until).into()).await;
     }
 
     /// How many follow the log, this instance among them, as last seen.
@@ -268,11 +296,10 @@ impl Shared {
             missing: Vec::new(),
         };
         for (instance, follower) in &seen.followers {
-            let Ack { applied, .. } = follower.ack;
             if instance == self.name.instance() {
                 continue;
             }
-            if applied.incarnation == position.incarnation && applied >= position {
+            if follower.has_applied(position) {
                 acknowledged.by.push(instance.clone());
             } else if patience == Patience::Everybody || !follower.has_run_out(seen.alive) {
                 acknowledged.missing.push(instance.clone());
@@ -308,6 +335,13 @@ impl Seen {
         }
     }
 
+    /// Whether an instance says that it has applied an entry; `None` where it
+    /// follows no log.
+    fn has_applied(&self, instance: &str, position: LogPosition) -> Option<bool> {
+        let follower = self.followers.get(instance)?;
+        Some(follower.has_applied(position))
+    }
+
     fn silent(&self) -> Vec<(String, Ack)> {
         let silent = self.followers.iter().filter(|(_, follower)| {
             let patience = STRUCK_OFF_AFTER.max(follower.lease() * 2);
@@ -320,6 +354,11 @@ impl Seen {
 }
 
 impl Follower {
+    fn has_applied(&self, position: LogPosition) -> bool {
+        let applied = self.ack.applied;
+        applied.incarnation == position.incarnation && applied >= position
+    }
+
     fn lease(&self) -> Duration {
         Duration::from_millis(self.ack.lease_millis)
     }

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 
+use super::digest::Digest;
 use super::scope::Ban;
 use crate::clock::Timestamp;
 use crate::semantics::stored::{BanSubject, LogPosition, Position, StoredHead, Target};
@@ -239,6 +240,34 @@ impl Bans {
         self.head.store(number, Ordering::Release);
         drop(state);
         drop(before);
+    }
+
+    /// What the log said up to where it was read; `None` before that. Bans of
+    /// our own that it does not have yet are in a later digest.
+    pub(super) fn digest(&self) -> Option<Digest> {
+        let state = self.state.read();
+        let (position, horizon) = (state.applied, state.bans.log_floor);
+        if position.incarnation == 0 || horizon.incarnation != position.incarnation {
+            return None;
+        }
+        let marks = state.bans.index.marks().filter_map(|(key, is_soft, mark)| {
+            let at = mark
+                .log
+                .filter(|at| at.incarnation == position.incarnation)?;
+            Some((at, key.clone(), is_soft))
+        });
+        let marks: Vec<(LogPosition, Key, bool)> = marks.collect();
+        drop(state);
+        let bans = marks.into_iter().map(|(at, key, is_soft)| {
+            let scope = key.scope();
+            (at, Ban { scope, is_soft })
+        });
+        Some(Digest {
+            horizon,
+            position,
+            routes: None,
+            bans: bans.collect(),
+        })
     }
 
     /// Judges a response in memory, of which every ban up to `checked` was

@@ -13,6 +13,7 @@ use redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
 use redis::{RedisError, RedisResult};
 use tokio::task::JoinHandle;
 
+use super::digest;
 use super::followed::Followed;
 use super::replay::Replay;
 use super::wire::{Ack, Chained, LogEntry, LogName, LogState, id, position};
@@ -31,6 +32,9 @@ const REPLAY_PAUSE_MIN: Duration = Duration::from_millis(50);
 /// Two replays within this are told as what they are: a log that does not
 /// last.
 const REPLAYS_APART: Duration = Duration::from_secs(10);
+/// In eventual mode, reads that bring entries are so far apart while many come:
+/// a read costs more than an entry. The first after a pause is not held up.
+const GATHER: Duration = Duration::from_millis(2);
 /// Entries in one read.
 const READ_MAX: usize = 512;
 
@@ -49,6 +53,9 @@ pub enum Event {
         position: LogPosition,
         /// In order; those of this instance among them.
         entries: Vec<LogEntry>,
+        /// All routes that were announced in this log, as JSON lists; `None`
+        /// where they are not known.
+        routes: Option<Vec<Bytes>>,
     },
     /// More entries came.
     Applied {
@@ -105,6 +112,8 @@ pub(super) fn follow(
         cursor: LogPosition::default(),
         is_out_of_touch_told: false,
         replayed: None,
+        brought: None,
+        is_busy: false,
         is_unrest_told: false,
         sink,
     };
@@ -129,6 +138,10 @@ struct Follower<Sink> {
     is_out_of_touch_told: bool,
     /// When the log was last read from its beginning.
     replayed: Option<Instant>,
+    /// When the last read ended that brought entries.
+    brought: Option<Instant>,
+    /// Whether one had just before.
+    is_busy: bool,
     /// Whether it was told that this comes too often.
     is_unrest_told: bool,
     sink: Sink,
@@ -161,6 +174,7 @@ impl<Sink: FnMut(Event) -> Option<JoinHandle<()>>> Follower<Sink> {
     async fn read_on(&mut self, mut connection: Connection, backoff: &mut Backoff) -> RedisError {
         loop {
             let followed = Arc::clone(&self.followed);
+            self.gather().await;
             let round = async {
                 match self.position {
                     Some(position) => self.read(&mut connection, position).await,
@@ -183,6 +197,14 @@ impl<Sink: FnMut(Event) -> Option<JoinHandle<()>>> Follower<Sink> {
                 Ok(()) => backoff.reset(),
                 Err(error) => return error,
             }
+        }
+    }
+
+    /// Lets entries gather while many come.
+    async fn gather(&mut self) {
+        let is_leased = self.lease_millis > 0;
+        if self.is_busy && !is_leased {
+            tokio::time::sleep(GATHER).await;
         }
     }
 
@@ -236,6 +258,8 @@ impl<Sink: FnMut(Event) -> Option<JoinHandle<()>>> Follower<Sink> {
         if reached != told {
             self.counters.log.entries_read.add(entries.len() as u64);
             self.position = Some(reached);
+            let before = self.brought.replace(Instant::now());
+            self.is_busy = before.is_some_and(|before| before.elapsed() < GATHER * 4);
             (self.sink)(Event::Applied {
                 position: reached,
                 entries,
@@ -285,7 +309,10 @@ impl<Sink: FnMut(Event) -> Option<JoinHandle<()>>> Follower<Sink> {
         // Only in the same log does the last position mean something.
         let told = self.position.filter(|told| told.incarnation == incarnation);
         let mut is_told_found = false;
-        let mut replay = Replay::new(self.name.entries_max());
+        let mut routes: Vec<Bytes> = Vec::new();
+        let digest = digest::find(&self.name, incarnation, connection).await?;
+        let digested = digest.as_ref().map(|digest| digest.position);
+        let mut replay = Replay::new(self.name.entries_max(), digested.unwrap_or_default());
         self.cursor = LogPosition {
             incarnation,
             ..LogPosition::default()
@@ -302,6 +329,8 @@ impl<Sink: FnMut(Event) -> Option<JoinHandle<()>>> Follower<Sink> {
             for chained in self.ours(&page.ids, incarnation) {
                 is_told_found |=
                     told.is_some_and(|told| told == chained.position || told == chained.previous);
+                let announced = chained.entry.as_ref().map(|entry| &entry.routes);
+                routes.extend(announced.filter(|routes| !routes.is_empty()).cloned());
                 replay.push(chained);
             }
             self.advance_cursor(&page.ids, incarnation);
@@ -310,14 +339,25 @@ impl<Sink: FnMut(Event) -> Option<JoinHandle<()>>> Follower<Sink> {
             }
         }
         let (mut horizon, position, mut entries) = replay.finish(state.last);
+        let known_from = if has_lapsed { position } else { horizon };
+        if told.is_some_and(|told| told > known_from) && !is_told_found {
+            return Ok(false);
+        }
+        // Where something between the two is missing, it is of no use.
+        let digest = digest.filter(|digest| (horizon..=position).contains(&digest.position));
+        let before = digest.as_ref().and_then(|digest| digest.routes.clone());
+        let are_routes_known = horizon.sequence == 0 && horizon.millis == 0 || before.is_some();
+        routes.extend(before);
+        let routes = are_routes_known.then_some(routes);
+        if let Some(digest) = digest {
+            horizon = digest.horizon;
+            entries.splice(0..0, digest.entries);
+        }
         if has_lapsed {
             // What was stored before the return may be older than a write that
             // was answered elsewhere; what it was about is not known.
             horizon = position;
             entries.clear();
-        }
-        if told.is_some_and(|told| told > horizon) && !is_told_found {
-            return Ok(false);
         }
         self.tell_replay(since, entries.len());
         self.counters.log.gaps.increment();
@@ -329,6 +369,7 @@ impl<Sink: FnMut(Event) -> Option<JoinHandle<()>>> Follower<Sink> {
             horizon,
             position,
             entries,
+            routes,
         });
         if let Some(putting_in_force) = putting_in_force {
             putting_in_force.await.map_err(std::io::Error::other)?;

@@ -95,6 +95,7 @@ impl Reader {
                 horizon,
                 position,
                 entries,
+                ..
             } => (horizon, position, payloads(&entries)),
             other => panic!("{other:?}"),
         }

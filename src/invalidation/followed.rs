@@ -15,6 +15,7 @@ use crate::semantics::stored::LogPosition;
 pub(super) struct Followed {
     known: watch::Sender<Known>,
     doubt: Notify,
+    digest: Notify,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -82,6 +83,31 @@ impl Followed {
     /// connections leads to the wrong place.
     pub(super) fn doubt(&self) {
         self.doubt.notify_one();
+    }
+
+    /// Waits until everything up to `position` was told; `false` where another
+    /// log is followed by then.
+    pub(super) async fn reaches(&self, position: LogPosition) -> bool {
+        let mut known = self.known.subscribe();
+        // The sender lives as long as `self`.
+        let reached = known.wait_for(|known| {
+            known.is_over
+                || known.position >= position
+                || known.position.incarnation != position.incarnation
+        });
+        reached
+            .await
+            .is_ok_and(|known| known.position.incarnation == position.incarnation)
+    }
+
+    /// The log has grown so far that its digest is to be written here.
+    pub(super) fn digest_is_due(&self) {
+        self.digest.notify_one();
+    }
+
+    /// Waits until that is so. For one waiter.
+    pub(super) async fn digest_due(&self) {
+        self.digest.notified().await;
     }
 
     /// Waits until the connection of the follower is doubted.

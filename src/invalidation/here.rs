@@ -7,6 +7,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::bans::{Bans, Read};
 use super::follow::Event;
+use super::routes::Routes;
 use super::scope::{self, Ban, Scope};
 use super::session::Sessions;
 use super::touch::Touch;
@@ -20,6 +21,7 @@ pub(super) struct Here {
     pub(super) bans: Bans,
     pub(super) touch: Touch,
     pub(super) sessions: Sessions,
+    pub(super) routes: Routes,
     clock: Clock,
     instance: String,
     changed: Notify,
@@ -32,6 +34,7 @@ impl Here {
             bans: Bans::new(config.bans_max),
             touch: Touch::new(),
             sessions: Sessions::new(),
+            routes: Routes::new(),
             clock,
             instance: instance.to_owned(),
             changed: Notify::new(),
@@ -56,6 +59,11 @@ impl Here {
         self.heard.notified().await;
     }
 
+    /// Lets those who wait for word from the log look again.
+    pub(super) fn look_again(&self) {
+        self.heard.notify_waiters();
+    }
+
     /// Takes what the follower tells. A log that was read from its beginning
     /// is put in force on a thread of its own: the one that this is called from
     /// has lookups and appends to make meanwhile.
@@ -66,16 +74,28 @@ impl Here {
                 horizon,
                 position,
                 entries,
+                routes,
             } => {
                 let here = Arc::clone(self);
                 return Some(spawn_blocking(move || {
                     let entries = here.read_all(&entries);
+                    // First: who sees the position knows the routes.
+                    match routes {
+                        Some(routes) => routes
+                            .iter()
+                            .for_each(|some| here.routes.learn_written(some)),
+                        None => here.routes.unknown_in(position.incarnation),
+                    }
                     here.bans.start_over(horizon, &entries, position, now);
                     here.sessions.advanced();
+                    here.routes.log_changed();
                     here.changed.notify_one();
                 }));
             }
             Event::Applied { position, entries } => {
+                for entry in entries.iter().filter(|entry| !entry.routes.is_empty()) {
+                    self.routes.learn_written(&entry.routes);
+                }
                 self.bans.follow(&self.read_all(&entries), position, now);
                 self.sessions.advanced();
                 if !entries.is_empty() {

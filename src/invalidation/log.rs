@@ -249,6 +249,9 @@ impl Worker {
         if state.foreign_keys > 0 {
             tracing::error!("a key of the invalidation log held another type: it was deleted");
         }
+        if let Some(followed) = followed.filter(|_| state.is_digest_due) {
+            followed.digest_is_due();
+        }
         Ok(state.appended)
     }
 

@@ -8,52 +8,62 @@
 //! | [`wire`] | what the log is in Redis: keys, scripts, entries |
 //! | [`log`] | appending to it, again until it worked |
 //! | `queue`, `spool`, `outlet` | what is not in it yet; it survives this process |
+//! | `digest` | what it said, where it is trimmed |
 //! | [`follow`] | reading it, from where this instance was |
-//! | [`acks`] | waiting until others have read it |
+//! | `routes`, `announce` | what the instances of the fleet may have stored |
+//! | `unlogged` | bans that can meet nothing of that |
+//! | [`acks`], `roll` | waiting until others have read it |
 //! | `followed`, `here`, `touch` | what this instance knows, and since when |
 //! | [`session`] | what a client takes from its write to its next read |
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::config::{CoherenceConfig, CoherenceMode, RedisConfig};
 use crate::link::{Endpoint, EndpointError, Task};
-use crate::semantics::stored::{BanSubject, LogPosition, Position, StoredHead, Target};
+use crate::semantics::stored::LogPosition;
 use crate::telemetry::counters::RedisCounters;
 
 pub mod acks;
+mod announce;
 pub mod bans;
+mod digest;
 pub mod follow;
 mod followed;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
 mod here;
+mod judging;
 pub mod log;
 mod outlet;
 mod queue;
 mod replay;
+mod roll;
+mod routes;
 pub mod rules;
 pub mod scope;
 pub mod session;
+mod sparing;
 mod spool;
 mod touch;
+mod unlogged;
 pub mod wire;
 
-use acks::{Acknowledged, Acks, Patience, margin};
-use bans::{Checked, Verdict};
+use acks::{Acknowledged, Acks, Patience};
+use announce::Announcer;
 use followed::Followed;
 use here::Here;
 use log::{Appended, Log, Wait};
 use outlet::Outlet;
 use scope::{Ban, Scope};
 use spool::Spool;
+use unlogged::Unlogged;
 use wire::LogName;
 
 /// Bans are kept so long at least: longer than any record lives in Redis.
@@ -73,12 +83,17 @@ pub struct Invalidation {
 struct SharedLog {
     outlet: Arc<Outlet>,
     followed: Arc<Followed>,
-    acks: Acks,
+    acks: Arc<Acks>,
+    unlogged: Arc<Unlogged>,
+    counters: Arc<RedisCounters>,
     /// `None` in eventual mode.
     lease: Option<Duration>,
     /// After so long without word from the log, this instance is out of touch.
     silence_max: Duration,
     _orphans: Task,
+    _digests: Task,
+    _announcer: Task,
+    _settler: Task,
     /// `None` after this instance has left.
     follower: Mutex<Option<Task>>,
 }
@@ -96,6 +111,8 @@ pub struct Receipt {
     /// Whether what the mode promises of other instances holds now. In
     /// eventual mode nothing is promised of this moment.
     pub is_kept: bool,
+    /// It can meet nothing that is stored: it is in no log and not in force.
+    pub is_unlogged: bool,
     /// When it was in the log.
     appended: Instant,
 }
@@ -164,11 +181,31 @@ impl Invalidation {
             everything,
         );
         let outlet = Outlet::new(Arc::clone(&here), log, opened.payloads, opened.orphans);
-        let acks = Acks::start(
+        let digests = digest::keep(
+            Arc::clone(&here),
+            Arc::clone(&followed),
+            endpoint.clone(),
+            name.clone(),
+        );
+        let acks = Arc::new(Acks::start(
             endpoint.clone(),
             name.clone(),
             Arc::clone(&followed),
             Arc::clone(counters),
+        ));
+        let announcer = Announcer {
+            here: Arc::clone(&here),
+            followed: Arc::clone(&followed),
+            acks: Arc::clone(&acks),
+            endpoint: endpoint.clone(),
+            name: name.clone(),
+            lease,
+        };
+        let unlogged = Arc::<Unlogged>::default();
+        let settler = sparing::settle(
+            Arc::clone(&here),
+            Arc::clone(&unlogged),
+            Arc::clone(&outlet),
         );
         let told = Arc::clone(&here);
         let sink = move |event| told.hear(event);
@@ -187,9 +224,14 @@ impl Invalidation {
             unsynced_age_max: config.unsynced_age_max,
             shared: Some(SharedLog {
                 _orphans: Task::start(Arc::clone(&outlet).take_over_orphans()),
+                _digests: Task::start(digests),
+                _announcer: Task::start(announcer.run()),
+                _settler: Task::start(settler),
                 outlet,
                 followed,
                 acks,
+                unlogged,
+                counters: Arc::clone(counters),
                 lease,
                 silence_max,
                 follower: Mutex::new(Some(follower)),
@@ -201,25 +243,6 @@ impl Invalidation {
     #[must_use]
     pub fn instance(&self) -> &str {
         &self.instance
-    }
-
-    /// Waits until a write may be made: in strict mode, until this instance is
-    /// in touch with the log, so that it can tell the others.
-    ///
-    /// # Errors
-    /// [`OutOfTouch`] where it has not been for as long as the lease.
-    pub async fn may_write(&self) -> Result<(), OutOfTouch> {
-        let Some(lease) = self.shared.as_ref().and_then(|shared| shared.lease) else {
-            return Ok(());
-        };
-        let in_touch = async {
-            while self.has_lapsed(Instant::now()) {
-                self.here.heard().await;
-            }
-        };
-        tokio::time::timeout(lease, in_touch)
-            .await
-            .map_err(|_| OutOfTouch)
     }
 
     /// Waits until this instance is in touch with the log, as it is at once
@@ -239,6 +262,7 @@ impl Invalidation {
             number: self.here.bans.head(),
             position: None,
             is_kept: true,
+            is_unlogged: false,
             appended: Instant::now(),
         };
         let Some(shared) = &self.shared else {
@@ -256,7 +280,9 @@ impl Invalidation {
                 receipt.position = Some(position);
                 self.here.bans.confirm(number, position);
                 if let Some(lease) = shared.lease {
-                    self.leased_to_nobody(shared, &receipt, position, lease)
+                    shared
+                        .acks
+                        .leased_to_nobody(&self.here.touch, position, receipt.appended, lease)
                         .await;
                 }
             }
@@ -266,31 +292,6 @@ impl Invalidation {
             }
         }
         receipt
-    }
-
-    /// Waits until nobody relies on what he knew before the entry at
-    /// `position`. Whoever looked at the log after it has seen it, and whoever
-    /// looked before may rely on that for a lease at most: that is the longest
-    /// wait. It is shorter where all who follow the log say that they have
-    /// applied it; but who they are is known only of a log that has stood for
-    /// a lease: those who followed the one before it are in no list.
-    async fn leased_to_nobody(
-        &self,
-        shared: &SharedLog,
-        receipt: &Receipt,
-        position: LogPosition,
-        lease: Duration,
-    ) {
-        let longest = lease + margin(lease);
-        let until = receipt.appended + longest;
-        self.here.touch.met(position.incarnation);
-        let known_since = self.here.touch.known_since(position.incarnation);
-        let is_complete_at = known_since.map_or(until, |since| since + longest);
-        shared
-            .acks
-            .wait(position, receipt.appended, Patience::Leases, until)
-            .await;
-        tokio::time::sleep_until(is_complete_at.min(until).into()).await;
     }
 
     /// Who has applied an invalidation, waiting for all who follow the log but
@@ -328,6 +329,7 @@ impl Invalidation {
     /// Waits until every invalidation made here is in the log.
     pub async fn flushed(&self) {
         if let Some(shared) = &self.shared {
+            self.log_all_unlogged(shared);
             shared.outlet.log.flushed().await;
         }
     }
@@ -335,44 +337,6 @@ impl Invalidation {
     /// Waits until bans were added. For one waiter.
     pub async fn changed(&self) {
         self.here.changed().await;
-    }
-
-    /// How far bans are known; to be read before the origin is asked.
-    #[must_use]
-    pub fn position(&self) -> Position {
-        self.here.bans.position()
-    }
-
-    /// How many bans are held.
-    #[must_use]
-    pub fn bans_held(&self) -> usize {
-        self.here.bans.len()
-    }
-
-    /// Lets go of bans that everything they could match has outlived.
-    pub fn prune(&self, now: Timestamp) {
-        self.here.bans.prune(now, KEPT_FOR);
-    }
-
-    /// Whether a fetch of `target` that began at `position` was overtaken.
-    #[must_use]
-    pub fn overtook(&self, position: &Position, route: &str, target: &Target) -> bool {
-        self.here.bans.overtook(position, route, target)
-    }
-
-    /// The same for a fetch of another instance, which began at that position
-    /// of the log: whether a record of it would be of no use here.
-    #[must_use]
-    pub fn overtook_another(&self, began: LogPosition, route: &Arc<str>, target: &Target) -> bool {
-        let head = StoredHead::expected(route, target, began);
-        self.judge_record(&head).verdict == Verdict::Banned
-    }
-
-    /// Whether a ban on what `head` describes was put in force within `settle`
-    /// before `since`: the origin may not have caught up with it yet.
-    #[must_use]
-    pub fn settles(&self, head: &StoredHead, since: Timestamp, settle: Duration) -> bool {
-        settle > Duration::ZERO && self.here.bans.settles(head, since, settle)
     }
 
     /// Whether a response that was asked for so long ago may not be reused
@@ -421,16 +385,19 @@ impl Invalidation {
     pub fn is_in_touch(&self) -> bool {
         let now = Instant::now();
         self.shared.as_ref().is_none_or(|shared| {
-            self.is_heard_within(shared.silence_max, now) && !self.here.touch.is_lost()
+            self.is_heard_within(shared.silence_max, now)
+                && !self.here.touch.is_lost()
+                && self.is_announced()
         })
     }
 
-    /// Whether the log was read for the first time, or found to be out of
-    /// reach. What is stored before it was read is dropped. True where there is
+    /// Whether the log was read for the first time and has this instance's
+    /// routes, or is out of reach. What is stored before that is dropped. True where there is
     /// no log.
     #[must_use]
     pub fn has_started(&self) -> bool {
-        self.shared.is_none() || self.here.touch.is_tried()
+        let touch = &self.here.touch;
+        self.shared.is_none() || touch.is_tried() && (touch.is_lost() || self.is_announced())
     }
 
     /// How long, all together, the log could not be reached.
@@ -447,54 +414,5 @@ impl Invalidation {
         self.shared
             .as_ref()
             .map_or(1, |shared| shared.acks.followers())
-    }
-
-    /// Judges a record from Redis.
-    #[must_use]
-    pub fn judge_record(&self, head: &StoredHead) -> Checked {
-        self.here.bans.judge_record(head)
-    }
-
-    /// Judges a response in memory that remembers in `checked` and `softened`
-    /// what was found before. While nothing was invalidated since, that is one
-    /// comparison.
-    #[must_use]
-    pub fn judge(&self, head: &StoredHead, checked: &AtomicU64, softened: &AtomicU64) -> Verdict {
-        self.judge_with(checked, softened, || Some(head.ban_subject()))
-    }
-
-    /// The same where what bans look at costs something to be had: it is asked
-    /// for only where something was invalidated since. A response of which it
-    /// cannot be had is not to be reused.
-    #[must_use]
-    pub fn judge_with<'a>(
-        &self,
-        checked: &AtomicU64,
-        softened: &AtomicU64,
-        subject: impl FnOnce() -> Option<BanSubject<'a>>,
-    ) -> Verdict {
-        let seen = checked.load(Ordering::Acquire);
-        if seen != self.here.bans.head() {
-            let Some(subject) = subject() else {
-                return Verdict::Banned;
-            };
-            let Checked {
-                verdict,
-                checked: up_to,
-            } = self.here.bans.judge(&subject, seen);
-            match verdict {
-                Verdict::Banned => return Verdict::Banned,
-                Verdict::Softened { by } => {
-                    softened.fetch_max(by, Ordering::AcqRel);
-                }
-                Verdict::Stands => {}
-            }
-            // After `softened`: whoever sees the number sees the mark.
-            checked.fetch_max(up_to, Ordering::AcqRel);
-        }
-        match softened.load(Ordering::Acquire) {
-            0 => Verdict::Stands,
-            by => Verdict::Softened { by },
-        }
     }
 }

@@ -15,18 +15,22 @@ pub(super) struct Replay {
     horizon: Option<LogPosition>,
     position: Option<LogPosition>,
     entries: VecDeque<LogEntry>,
+    /// Entries up to here are in the digest.
+    digested: LogPosition,
     entries_max: usize,
     payload_bytes: usize,
 }
 
 impl Replay {
     /// Holds no more than `entries_max` entries; past it the oldest are
-    /// forgotten and the horizon moves up to them.
-    pub(super) fn new(entries_max: usize) -> Self {
+    /// forgotten and the horizon moves up to them. Those up to `digested` are
+    /// known without.
+    pub(super) fn new(entries_max: usize, digested: LogPosition) -> Self {
         Self {
             horizon: None,
             position: None,
             entries: VecDeque::new(),
+            digested,
             entries_max,
             payload_bytes: 0,
         }
@@ -39,7 +43,7 @@ impl Replay {
             self.start_over(next.previous);
         }
         self.position = Some(next.position);
-        if let Some(entry) = next.entry {
+        if let Some(entry) = next.entry.filter(|entry| entry.position > self.digested) {
             self.payload_bytes += entry.payload.len();
             self.entries.push_back(entry);
         }
@@ -91,6 +95,7 @@ mod tests {
             instance: "a".into(),
             nonce: sequence,
             payload: "x".into(),
+            routes: Default::default(),
         };
         Chained {
             position: at(sequence),
@@ -100,7 +105,16 @@ mod tests {
     }
 
     fn read(links: &[(u64, u64)], entries_max: usize, last: u64) -> (u64, u64, Vec<u64>) {
-        let mut replay = Replay::new(entries_max);
+        read_after(0, links, entries_max, last)
+    }
+
+    fn read_after(
+        digested: u64,
+        links: &[(u64, u64)],
+        entries_max: usize,
+        last: u64,
+    ) -> (u64, u64, Vec<u64>) {
+        let mut replay = Replay::new(entries_max, at(digested));
         for (previous, sequence) in links {
             replay.push(chained(*previous, *sequence));
         }
@@ -128,6 +142,15 @@ mod tests {
     #[test]
     fn entries_that_came_while_reading_count() {
         assert_eq!(read(&[(4, 5), (5, 6)], 9, 5), (4, 6, vec![5, 6]));
+    }
+
+    #[test]
+    fn what_is_in_the_digest_takes_no_room() {
+        let links = [(4, 5), (5, 6), (6, 7), (7, 8)];
+        assert_eq!(read_after(6, &links, 2, 8), (4, 8, vec![7, 8]));
+        assert_eq!(read_after(5, &links, 2, 8), (6, 8, vec![7, 8]));
+        let broken = [(4, 5), (6, 7), (7, 8)];
+        assert_eq!(read_after(5, &broken, 2, 8), (6, 8, vec![7, 8]));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use url::Url;
 
 use super::scope::{Ban, Scope, is_same_host};
 use crate::config::{DefaultInvalidation, InvalidationRule};
-use crate::pattern::Pattern;
+use crate::pattern::{Extent, Pattern};
 use crate::rule::{self, Rule};
 use crate::semantics::tags::invalidated as groups_of;
 use crate::semantics::target::RequestTarget;
@@ -117,7 +117,7 @@ impl Rules {
         for group in groups.into_iter().flatten() {
             scopes.add(Scope::Tag(group));
         }
-        scopes.0
+        scopes.each_needed()
     }
 
     /// What a write to `path` invalidates by itself: as the first entry says
@@ -235,6 +235,26 @@ impl Scopes {
         if !self.0.contains(&ban) {
             self.0.push(ban);
         }
+    }
+
+    /// Without paths that a ban on all that is below one of them covers: every
+    /// ban costs every instance something.
+    fn each_needed(self) -> Vec<Ban> {
+        let below = self.0.iter().filter_map(|ban| match &ban.scope {
+            Scope::Pattern(pattern) if matches!(pattern.extent(), Extent::Below(_)) => {
+                Some(pattern.clone())
+            }
+            _ => None,
+        });
+        let below: Vec<Pattern> = below.collect();
+        let is_covered = |ban: &Ban| match &ban.scope {
+            Scope::Pattern(pattern) => match pattern.extent() {
+                Extent::Path(path) => below.iter().any(|below| below.matches(path)),
+                _ => false,
+            },
+            _ => false,
+        };
+        self.0.into_iter().filter(|ban| !is_covered(ban)).collect()
     }
 
     fn add_path(&mut self, path: &str) {

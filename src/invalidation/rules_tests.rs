@@ -36,6 +36,14 @@ fn the_root_is_nobody_s_parent() {
 }
 
 #[test]
+fn what_is_below_a_path_covers_the_path() {
+    let put = bans(&Rules::default(), Method::PUT, "/a/7");
+    assert!(hit(&put, "/a/7") && hit(&put, "/a/7/") && hit(&put, "/a/7/b"));
+    assert!(hit(&put, "/a") && hit(&put, "/a/") && !hit(&put, "/a/8"));
+    assert_eq!(put.len(), 3, "each costs every instance something: {put:?}");
+}
+
+#[test]
 fn a_write_that_was_not_sent_whole_takes_its_target_alone() {
     let half = bans_after(
         &Rules::default(),

@@ -32,6 +32,7 @@ fn receipt(number: u64, position: Option<LogPosition>) -> Receipt {
     Receipt {
         number,
         position,
+        is_unlogged: false,
         is_kept: true,
         appended: Instant::now(),
     }

@@ -104,7 +104,8 @@ impl Touch {
         log.out_of_touch + log.lost.map_or(Duration::ZERO, |lost| lost.elapsed())
     }
 
-    fn last_word(&self) -> Option<Instant> {
+    /// When that was asked for.
+    pub(super) fn last_word(&self) -> Option<Instant> {
         let last = self.last.load(Ordering::Acquire);
         (last > 0).then(|| self.start + Duration::from_micros(last - 1))
     }

@@ -22,6 +22,8 @@
 //! knows the log's end is registered. The three keys stand and fall together:
 //! where the hash is missing, the log is begun anew as well.
 //!
+//! `{ns}:log:digest` says what the entries that may be trimmed said ([`super::digest`]).
+//!
 //! Every entry names its incarnation and the entry before it. A reader that
 //! finds the chain whole has missed nothing, whatever trimmed, deleted or
 //! rolled back the stream; the first entry's predecessor is the log's
@@ -39,22 +41,22 @@ use bytes::Bytes;
 use redis::streams::StreamId;
 use redis::{FromRedisValue, ParsingError, Value};
 
+pub use super::roll::Ack;
+pub(super) use super::roll::Roll;
 use crate::semantics::stored::LogPosition;
 
 /// Before the first entry of any log.
 const ORIGIN: &str = "0-0";
 
-/// The field of the hash of followers that names the log it belongs to.
-const WHICH_LOG: &str = "-";
-
 /// ARGV: an incarnation to begin with if one must be begun; the bound of the
 /// stream; who asks; how far they have applied the log, empty where they do
 /// not follow it; how far they followed the log that they come from, empty
 /// where there was none; an incarnation that is to be begun anew, or empty;
-/// `fence` where the entry bans everything, or empty; then nonce and payload of
-/// each entry to append.
+/// `fence` where the entry bans everything, or empty; routes to announce, or
+/// empty; then nonce and payload of each entry to append.
 /// Gives the incarnation, the id of the last entry, the ids appended, after
-/// what the log begins, and how many keys held another type.
+/// what the log begins, how many keys held another type, and whether these
+/// entries fill another quarter of the bound: then a digest is due.
 ///
 /// HDEL before HSET, too, is for a Redis without free memory: it may be called.
 ///
@@ -63,7 +65,7 @@ const WHICH_LOG: &str = "-";
 /// refuses records, still takes bans.
 const SCRIPT: &str = r"
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
-local meta = redis.pcall('HMGET', KEYS[2], 'incarnation', 'run', 'last', 'after')
+local meta = redis.pcall('HMGET', KEYS[2], 'incarnation', 'run', 'last', 'after', 'count')
 local foreign = 0
 for _, reply in ipairs({meta, redis.pcall('XRANGE', KEYS[1], '-', '-', 'COUNT', 1),
     redis.pcall('HGET', KEYS[3], '-')}) do
@@ -73,11 +75,11 @@ for _, reply in ipairs({meta, redis.pcall('XRANGE', KEYS[1], '-', '-', 'COUNT', 
   end
 end
 if foreign > 0 then meta = {} end
-local incarnation, last, after = meta[1], meta[3], meta[4]
+local incarnation, last, after, count = meta[1], meta[3], meta[4], tonumber(meta[5] or 0)
 if not incarnation or not last or meta[2] ~= run or incarnation == ARGV[6]
     or redis.call('EXISTS', KEYS[1], KEYS[3]) ~= 2 then
   redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
-  incarnation, after = ARGV[1], ARGV[5]
+  incarnation, after, count = ARGV[1], ARGV[5], 0
   last = redis.call('XADD', KEYS[1], '*', 'i', incarnation, 'p', '0-0')
   redis.call('HSET', KEYS[2], 'incarnation', incarnation, 'run', run, 'last', last,
     'after', after)
@@ -88,19 +90,29 @@ if ARGV[4] ~= '' then
   redis.call('HSET', KEYS[3], ARGV[3], ARGV[4])
 end
 local ids = {}
-if #ARGV > 7 then redis.call('XTRIM', KEYS[1], 'MAXLEN', '~', ARGV[2]) end
-for n = 8, #ARGV, 2 do
+if #ARGV > 8 or ARGV[8] ~= '' then redis.call('XTRIM', KEYS[1], 'MAXLEN', '~', ARGV[2]) end
+for n = 9, #ARGV, 2 do
   local id = redis.call('XADD', KEYS[1], '*', 'i', incarnation,
     'p', last, 'o', ARGV[3], 'n', ARGV[n], 'b', ARGV[n + 1])
   last = id
   ids[#ids + 1] = id
 end
-if #ids > 0 then redis.call('HSET', KEYS[2], 'last', last) end
+if ARGV[8] ~= '' then
+  last = redis.call('XADD', KEYS[1], '*', 'i', incarnation,
+    'p', last, 'o', ARGV[3], 'n', 0, 'b', '[]', 'r', ARGV[8])
+  ids[#ids + 1] = last
+end
+local due = 0
+if #ids > 0 then
+  redis.call('HSET', KEYS[2], 'last', last, 'count', count + #ids)
+  local quarter = math.ceil(tonumber(ARGV[2]) / 4)
+  if math.floor((count + #ids) / quarter) > math.floor(count / quarter) then due = 1 end
+end
 if ARGV[7] == 'fence' then
   after = ARGV[5]
   redis.call('HSET', KEYS[2], 'after', after)
 end
-return {incarnation, last, ids, after or '', foreign}
+return {incarnation, last, ids, after or '', foreign, due}
 ";
 
 /// Strikes a follower off, unless it has said something since.
@@ -115,6 +127,7 @@ pub struct LogName {
     stream: Arc<str>,
     meta: Arc<str>,
     live: Arc<str>,
+    digest: Arc<str>,
     instance: Arc<str>,
     entries_max: usize,
 }
@@ -128,6 +141,7 @@ impl LogName {
             stream: format!("{{{namespace}}}:log").into(),
             meta: format!("{{{namespace}}}:log:meta").into(),
             live: format!("{{{namespace}}}:log:live").into(),
+            digest: format!("{{{namespace}}}:log:digest").into(),
             instance: instance.into(),
             entries_max: entries_max.max(1),
         }
@@ -135,6 +149,14 @@ impl LogName {
 
     pub(super) fn stream(&self) -> &str {
         &self.stream
+    }
+
+    pub(super) fn meta(&self) -> &str {
+        &self.meta
+    }
+
+    pub(super) fn digest(&self) -> &str {
+        &self.digest
     }
 
     pub(super) fn instance(&self) -> &str {
@@ -148,7 +170,7 @@ impl LogName {
     /// Appends these to the log, all or none, and says where they are. Begins
     /// the log where there is none, after `position`.
     pub(super) fn append(&self, entries: &[(u64, Bytes)], position: LogPosition) -> redis::Cmd {
-        let mut command = self.script("", position, "", "");
+        let mut command = self.script("", position, "", "", "");
         for (nonce, payload) in entries {
             command.arg(*nonce).arg(&payload[..]);
         }
@@ -158,31 +180,44 @@ impl LogName {
     /// Says how far this instance has applied the log, and asks which log it
     /// is and where it ends.
     pub(super) fn state(&self, ack: &Ack) -> redis::Cmd {
-        self.script(&ack.write(), ack.applied, "", "")
+        self.script(&ack.write(), ack.applied, "", "", "")
     }
 
     /// The same; where the log is still the one that this instance follows, it
     /// is begun anew: it is not what it was.
     pub(super) fn begin_anew(&self, ack: &Ack) -> redis::Cmd {
         let wrong = format!("{:032x}", ack.applied.incarnation);
-        self.script(&ack.write(), ack.applied, &wrong, "")
+        self.script(&ack.write(), ack.applied, &wrong, "", "")
     }
 
     /// The same; bans everything that was stored under this log before, for
     /// whoever knows no more than `ack` says was applied.
     pub(super) fn fence(&self, ack: &Ack, everything: &[u8]) -> redis::Cmd {
-        let mut command = self.script(&ack.write(), ack.applied, "", "fence");
+        let mut command = self.script(&ack.write(), ack.applied, "", "fence", "");
         command.arg(0).arg(everything).take()
     }
 
     /// The same; adds an entry that bans nothing, so that what is stored from
     /// now on can be told from what was stored before.
     pub(super) fn mark(&self, ack: &Ack) -> redis::Cmd {
-        let mut command = self.script(&ack.write(), ack.applied, "", "");
+        let mut command = self.script(&ack.write(), ack.applied, "", "", "");
         command.arg(0).arg("[]").take()
     }
 
-    fn script(&self, ack: &str, position: LogPosition, wrong: &str, fence: &str) -> redis::Cmd {
+    /// Adds an entry that bans nothing and says what routes this instance has:
+    /// a JSON list of their paths.
+    pub(super) fn announce(&self, routes: &str, position: LogPosition) -> redis::Cmd {
+        self.script("", position, "", "", routes)
+    }
+
+    fn script(
+        &self,
+        ack: &str,
+        position: LogPosition,
+        wrong: &str,
+        fence: &str,
+        routes: &str,
+    ) -> redis::Cmd {
         redis::cmd("EVAL")
             .arg(SCRIPT)
             .arg(3)
@@ -196,6 +231,7 @@ impl LogName {
             .arg(After(position).write())
             .arg(wrong)
             .arg(fence)
+            .arg(routes)
             .take()
     }
 
@@ -222,77 +258,6 @@ impl LogName {
             .arg(&*self.live)
             .arg(&*self.instance)
             .take()
-    }
-}
-
-/// What a follower says each time it looks at the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ack {
-    /// Everything up to here is in force there.
-    pub applied: LogPosition,
-    /// Grows with every look: where it does not, nobody looked.
-    pub look: u64,
-    /// For so long after a look it may reuse what it has stored without
-    /// another; in milliseconds.
-    pub lease_millis: u64,
-}
-
-impl Ack {
-    pub(super) fn write(&self) -> String {
-        let Self {
-            applied,
-            look,
-            lease_millis,
-        } = self;
-        format!(
-            "{:x} {} {look} {lease_millis}",
-            applied.incarnation,
-            id(applied)
-        )
-    }
-
-    pub(super) fn read(text: &str) -> Option<Self> {
-        let mut words = text.split(' ');
-        let incarnation = u128::from_str_radix(words.next()?, 16).ok()?;
-        Some(Self {
-            applied: position(incarnation, words.next()?)?,
-            look: words.next()?.parse().ok()?,
-            lease_millis: words.next()?.parse().ok()?,
-        })
-    }
-}
-
-/// Who follows which log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Roll {
-    /// `None` where there is no log.
-    pub(super) incarnation: Option<u128>,
-    pub(super) followers: Vec<(String, Ack)>,
-}
-
-impl Roll {
-    /// Whether it has a look of `instance` that is no older than `look`; with
-    /// `None`, whether or not.
-    pub(super) fn has(&self, instance: &str, look: Option<u64>) -> bool {
-        look.is_none_or(|look| {
-            let mut followers = self.followers.iter();
-            followers.any(|(name, ack)| name == instance && ack.look >= look)
-        })
-    }
-}
-
-impl FromRedisValue for Roll {
-    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
-        let fields: Vec<(String, String)> = redis::from_redis_value(value)?;
-        let mut roll = Self::default();
-        for (field, text) in fields {
-            if field == WHICH_LOG {
-                roll.incarnation = u128::from_str_radix(&text, 16).ok();
-            } else if let Some(ack) = Ack::read(&text) {
-                roll.followers.push((field, ack));
-            }
-        }
-        Ok(roll)
     }
 }
 
@@ -324,6 +289,8 @@ pub(super) struct LogState {
     after: LogPosition,
     /// Keys of the log that held another type, and were deleted.
     pub(super) foreign_keys: u64,
+    /// A digest is due.
+    pub(super) is_digest_due: bool,
 }
 
 impl LogState {
@@ -337,8 +304,9 @@ impl LogState {
 
 impl FromRedisValue for LogState {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
-        type Answer = (String, String, Vec<String>, String, u64);
-        let (incarnation, last, ids, after, foreign_keys): Answer = redis::from_redis_value(value)?;
+        type Answer = (String, String, Vec<String>, String, u64, bool);
+        let (incarnation, last, ids, after, foreign_keys, is_digest_due): Answer =
+            redis::from_redis_value(value)?;
         let read = || {
             let incarnation = u128::from_str_radix(&incarnation, 16).ok()?;
             let position = |id: &String| position(incarnation, id);
@@ -347,6 +315,7 @@ impl FromRedisValue for LogState {
                 appended: ids.iter().map(position).collect::<Option<_>>()?,
                 after: After::read(&after)?.0,
                 foreign_keys,
+                is_digest_due,
             })
         };
         read().ok_or_else(|| ParsingError::from("the log's state makes no sense"))
@@ -362,8 +331,10 @@ pub struct LogEntry {
     pub instance: Box<str>,
     /// What they call it.
     pub nonce: u64,
-    /// What it says.
+    /// What it bans.
     pub payload: Bytes,
+    /// Routes that it announces, as a JSON list; empty where it announces none.
+    pub routes: Bytes,
 }
 
 /// An entry as the stream holds it.
@@ -387,6 +358,7 @@ impl Chained {
                 instance: raw.get::<String>("o")?.into(),
                 nonce: raw.get("n")?,
                 payload: payload.into(),
+                routes: raw.get::<Vec<u8>>("r").unwrap_or_default().into(),
             }),
             None if previous == ORIGIN => None,
             None => return None,
@@ -436,19 +408,6 @@ mod tests {
         assert_eq!(id(&at), "1700000000000-3");
         for odd in ["", "1", "1-", "a-b", "1-2-3"] {
             assert_eq!(position(9, odd), None, "{odd}");
-        }
-    }
-
-    #[test]
-    fn an_ack_is_read_back_as_it_was_written() {
-        let ack = Ack {
-            applied: position(0xfe, "1700000000000-3").unwrap(),
-            look: 7,
-            lease_millis: 2_000,
-        };
-        assert_eq!(Ack::read(&ack.write()), Some(ack));
-        for odd in ["", "fe", "fe 1-1 7", "x 1-1 7 2"] {
-            assert_eq!(Ack::read(odd), None, "{odd}");
         }
     }
 

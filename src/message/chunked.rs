@@ -6,6 +6,8 @@
 //! (extensions, trailer fields) is bounded. An origin may put spaces after a
 //! size, as some have always done.
 
+use std::ops::Range;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Digits of one chunk size: fifteen, so that a size never overflows.
@@ -14,7 +16,6 @@ const SIZE_DIGITS_MAX: u8 = 15;
 const EXTENSION_BYTES_MAX: u32 = 4 * 1024;
 /// Bytes of the trailer section.
 const TRAILER_BYTES_MAX: u32 = 8 * 1024;
-
 /// Trailer fields of one body; more are dropped.
 const TRAILERS_MAX: usize = 100;
 
@@ -27,11 +28,10 @@ pub struct Chunked {
     digits: u8,
     extension_bytes: u32,
     trailer_bytes: u32,
+    /// The lines of the trailer section, as far as they came.
+    trailers: Vec<u8>,
     /// Whether spaces may follow a size.
     allows_spaces: bool,
-    /// The trailer section, as far as it came; kept for requests.
-    trailers: Vec<u8>,
-    keeps_trailers: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,15 +53,6 @@ enum State {
     Malformed,
 }
 
-impl State {
-    fn is_in_trailers(self) -> bool {
-        matches!(
-            self,
-            Self::Trailer | Self::TrailerName | Self::TrailerValue | Self::TrailerLf | Self::EndLf
-        )
-    }
-}
-
 /// What was found in some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
@@ -69,6 +60,13 @@ pub struct Found {
     pub passed: usize,
     /// How it goes on after them.
     pub then: Then,
+}
+
+/// One step through a body.
+enum Step {
+    /// Content, as far as it goes on.
+    Content(Range<usize>),
+    Over(Found),
 }
 
 /// How a body goes on.
@@ -92,9 +90,8 @@ impl Chunked {
             digits: 0,
             extension_bytes: 0,
             trailer_bytes: 0,
-            allows_spaces: false,
             trailers: Vec::new(),
-            keeps_trailers: true,
+            allows_spaces: false,
         }
     }
 
@@ -103,8 +100,30 @@ impl Chunked {
     pub fn of_response() -> Self {
         Self {
             allows_spaces: true,
-            keeps_trailers: false,
             ..Self::of_request()
+        }
+    }
+
+    /// Moves the content in `bytes` together, so that nothing but content is
+    /// between its first byte and its last: where it stands then, and what was
+    /// found.
+    pub fn gather(&mut self, bytes: &mut [u8]) -> (Range<usize>, Found) {
+        let mut content = 0..0;
+        let mut passed = 0;
+        loop {
+            match self.step(bytes, passed) {
+                Step::Content(piece) if content.is_empty() => {
+                    passed = piece.end;
+                    content = piece;
+                }
+                Step::Content(piece) => {
+                    passed = piece.end;
+                    let length = piece.len();
+                    bytes.copy_within(piece, content.end);
+                    content.end += length;
+                }
+                Step::Over(found) => return (content, found),
+            }
         }
     }
 
@@ -116,51 +135,28 @@ impl Chunked {
     /// The same, giving each piece of content to `take`.
     pub fn take_content(&mut self, bytes: &[u8], mut take: impl FnMut(&[u8])) -> Found {
         let mut passed = 0;
-        while let Some(&byte) = bytes.get(passed) {
-            if self.state == State::Content {
-                let here = usize::try_from(self.size)
-                    .unwrap_or(usize::MAX)
-                    .min(bytes.len() - passed);
-                take(&bytes[passed..passed + here]);
-                passed += here;
-                self.size -= here as u64;
-                if self.size == 0 {
-                    self.state = State::ContentCr;
+        loop {
+            match self.step(bytes, passed) {
+                Step::Content(piece) => {
+                    passed = piece.end;
+                    take(&bytes[piece]);
                 }
-                continue;
+                Step::Over(found) => return found,
             }
-            if self.keeps_trailers && self.state.is_in_trailers() {
-                self.trailers.push(byte);
-            }
-            self.state = self.after(byte);
-            match self.state {
-                State::Malformed => {
-                    return Found {
-                        passed,
-                        then: Then::Malformed,
-                    };
-                }
-                State::End => {
-                    return Found {
-                        passed: passed + 1,
-                        then: Then::End,
-                    };
-                }
-                _ => passed += 1,
-            }
-        }
-        Found {
-            passed,
-            then: Then::More,
         }
     }
 
-    /// The trailer fields, once the body has ended; `None` where there are none.
+    /// The trailer fields, once the body has ended; `None` where there are none
+    /// or they cannot be read.
     #[must_use]
     pub fn trailers(&self) -> Option<HeaderMap> {
+        if self.trailers.is_empty() {
+            return None;
+        }
+        let section = [&*self.trailers, b"\r\n"].concat();
         let mut fields = [httparse::EMPTY_HEADER; TRAILERS_MAX];
         let Ok(httparse::Status::Complete((_, parsed))) =
-            httparse::parse_headers(&self.trailers, &mut fields)
+            httparse::parse_headers(&section, &mut fields)
         else {
             return None;
         };
@@ -170,7 +166,53 @@ impl Chunked {
             let value = HeaderValue::from_bytes(field.value).ok()?;
             trailers.append(name, value);
         }
-        Some(trailers).filter(|trailers| !trailers.is_empty())
+        Some(trailers)
+    }
+
+    /// Goes on behind `passed` bytes to the end of the next piece of content.
+    fn step(&mut self, bytes: &[u8], mut passed: usize) -> Step {
+        while let Some(&byte) = bytes.get(passed) {
+            if self.state == State::Content {
+                let here = usize::try_from(self.size)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len() - passed);
+                self.size -= here as u64;
+                if self.size == 0 {
+                    self.state = State::ContentCr;
+                }
+                return Step::Content(passed..passed + here);
+            }
+            let was = self.state;
+            self.state = self.after(byte);
+            let then = match self.state {
+                State::Malformed => Then::Malformed,
+                State::End => {
+                    passed += 1;
+                    Then::End
+                }
+                State::TrailerName | State::TrailerValue | State::TrailerLf => {
+                    self.trailers.push(byte);
+                    passed += 1;
+                    continue;
+                }
+                State::Trailer => {
+                    if was == State::TrailerLf {
+                        self.trailers.push(byte);
+                    }
+                    passed += 1;
+                    continue;
+                }
+                _ => {
+                    passed += 1;
+                    continue;
+                }
+            };
+            return Step::Over(Found { passed, then });
+        }
+        Step::Over(Found {
+            passed,
+            then: Then::More,
+        })
     }
 
     /// The state after a byte that is not content.
@@ -228,6 +270,16 @@ impl Chunked {
         self.trailer_bytes += 1;
         within(self.trailer_bytes, TRAILER_BYTES_MAX, state)
     }
+}
+
+/// Appends the line before a chunk of so many bytes, which are not none.
+pub fn push_size(text: &mut Vec<u8>, size: usize) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let digits = (usize::BITS - size.leading_zeros()).div_ceil(4);
+    for place in (0..digits).rev() {
+        text.push(DIGITS[(size >> (4 * place)) & 0xf]);
+    }
+    text.extend_from_slice(b"\r\n");
 }
 
 fn within<T: PartialOrd>(count: T, max: T, state: State) -> State {
@@ -323,14 +375,50 @@ mod tests {
     }
 
     #[test]
-    fn content_is_told_from_what_surrounds_it() {
-        let mut content = Vec::new();
-        let body = b"3 \r\nabc\r\n2\t;x\r\nde\r\n0\r\nx: y\r\n\r\n";
-        let mut chunked = Chunked::of_response();
-        let found = chunked.take_content(body, |piece| content.extend_from_slice(piece));
-        assert_eq!(found.then, Then::End);
-        assert_eq!(content, b"abcde");
+    fn content_is_gathered_from_what_surrounds_it() {
+        let body = b"3 \r\nabc\r\n2\t;x\r\nde\r\n0\r\nx: y\r\nz:\r\n\r\nHTTP";
+        for cut in 0..body.len() - 4 {
+            let mut content = Vec::new();
+            let mut chunked = Chunked::of_response();
+            let mut found = None;
+            for part in [&body[..cut], &body[cut..]] {
+                let mut part = part.to_vec();
+                let (range, then) = chunked.gather(&mut part);
+                content.extend_from_slice(&part[range]);
+                found = Some(then);
+            }
+            let expected = Found {
+                passed: body.len() - 4 - cut,
+                then: Then::End,
+            };
+            assert_eq!(found, Some(expected));
+            assert_eq!(content, b"abcde");
+            let trailers = chunked.trailers().unwrap();
+            assert_eq!(
+                (&trailers["x"], &trailers["z"]),
+                (&"y".parse().unwrap(), &"".parse().unwrap())
+            );
+        }
         assert_eq!(follow(body).then, Then::Malformed);
+    }
+
+    #[test]
+    fn a_size_is_written_as_it_is_read() {
+        for size in [1, 9, 10, 255, 256, 65_536] {
+            let mut text = Vec::new();
+            push_size(&mut text, size);
+            assert_eq!(text, format!("{size:X}\r\n").into_bytes());
+        }
+    }
+
+    #[test]
+    fn what_is_not_content_is_bounded() {
+        let extension = format!("1;{}\r\na\r\n", "x".repeat(5_000));
+        assert_eq!(follow(extension.as_bytes()).then, Then::Malformed);
+        let small = "1;xxxxxxx\r\na\r\n".repeat(1_000);
+        assert_eq!(follow(small.as_bytes()).then, Then::Malformed);
+        let trailers = format!("0\r\n{}", "a: b\r\n".repeat(3_000));
+        assert_eq!(follow(trailers.as_bytes()).then, Then::Malformed);
     }
 
     #[test]
@@ -349,15 +437,5 @@ mod tests {
         let mut without = Chunked::of_request();
         without.follow(b"0\r\n\r\n");
         assert!(without.trailers().is_none());
-    }
-
-    #[test]
-    fn what_is_not_content_is_bounded() {
-        let extension = format!("1;{}\r\na\r\n", "x".repeat(5_000));
-        assert_eq!(follow(extension.as_bytes()).then, Then::Malformed);
-        let small = "1;xxxxxxx\r\na\r\n".repeat(1_000);
-        assert_eq!(follow(small.as_bytes()).then, Then::Malformed);
-        let trailers = format!("0\r\n{}", "a: b\r\n".repeat(3_000));
-        assert_eq!(follow(trailers.as_bytes()).then, Then::Malformed);
     }
 }

@@ -1,6 +1,7 @@
 //! Responses in the form in which they go to an HTTP/1 client.
 
 use std::io::IoSlice;
+use std::ops::Range;
 
 use bytes::{Buf, Bytes};
 
@@ -82,6 +83,17 @@ impl Outgoing {
         match body {
             BodyBytes::Small(bytes) => self.gathered.extend_from_slice(bytes),
             BodyBytes::Large(bytes) => self.body = bytes.clone(),
+        }
+    }
+
+    /// Adds a part of a body as the body of the head written last.
+    pub fn part(&mut self, body: BodyBytes<'_>, part: Range<usize>) {
+        match body {
+            BodyBytes::Large(bytes) if part.len() > SMALL_BYTES_MAX => {
+                self.body = bytes.slice(part);
+            }
+            BodyBytes::Large(bytes) => self.gathered.extend_from_slice(&bytes[part]),
+            BodyBytes::Small(bytes) => self.gathered.extend_from_slice(&bytes[part]),
         }
     }
 

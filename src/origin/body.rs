@@ -4,38 +4,113 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 
-use crate::gate::Permit;
+use super::error::OriginError;
+use super::exchange::{Exchange, Progress, Switched};
+use super::head::Head;
+use super::response::{Piece, Sink};
 use crate::message::BodyError;
-use crate::telemetry::upstream::UpstreamCounters;
 
-/// What arrives of a response's body.
+/// What arrives of a response's body, read from the connection by whoever
+/// reads it.
 #[derive(Debug)]
 pub struct OriginBody {
-    body: Incoming,
-    counters: Arc<UpstreamCounters>,
-    /// Leave to have an exchange; given back at the end of the body.
-    permit: Option<Permit>,
+    /// `None` where nothing more will come.
+    exchange: Option<Box<Exchange>>,
+    /// How much has yet to come, or never will, where its length was said.
+    left: Option<u64>,
+    came: Came,
+    /// It broke off, behind what came.
+    broken: Option<Broken>,
     /// What [`Self::arrives`] took in.
     early: VecDeque<Result<Frame<Bytes>, BodyError>>,
 }
 
+/// Why a body broke off.
+#[derive(Debug)]
+struct Broken {
+    error: OriginError,
+    /// It is told one turn after what came before it, which is sent on
+    /// meanwhile: who writes to a client drops what is not sent at an error.
+    was_held_back: bool,
+}
+
+/// What came at once and was not read yet.
+#[derive(Debug, Default)]
+pub(super) struct Came {
+    pub(super) content: Option<Bytes>,
+    pub(super) trailers: Option<HeaderMap>,
+}
+
+impl Came {
+    fn is_nothing(&self) -> bool {
+        self.content.is_none() && self.trailers.is_none()
+    }
+
+    fn next(&mut self) -> Option<Frame<Bytes>> {
+        let content = self.content.take().map(Frame::data);
+        content.or_else(|| self.trailers.take().map(Frame::trailers))
+    }
+}
+
+impl Sink for Came {
+    fn interim(&mut self, _head: &Head<'_>) {}
+
+    fn head(&mut self, _head: &Head<'_>) {}
+
+    fn content(&mut self, piece: Piece<'_>) {
+        self.content = Some(piece.take());
+    }
+
+    fn trailers(&mut self, fields: HeaderMap) {
+        self.trailers = Some(fields);
+    }
+}
+
 impl OriginBody {
-    pub(super) fn new(body: Incoming, permit: Permit, counters: Arc<UpstreamCounters>) -> Self {
-        let is_over = body.is_end_stream();
-        Self {
-            body,
-            counters,
-            permit: (!is_over).then_some(permit),
+    /// The body whose head has come, with what came with it. `progress` says
+    /// whether that is all.
+    pub(super) fn new(
+        exchange: Box<Exchange>,
+        progress: Result<Progress, OriginError>,
+        came: Came,
+    ) -> Self {
+        let mut body = Self {
+            left: exchange.left(),
+            exchange: Some(exchange),
+            came,
+            broken: None,
             early: VecDeque::new(),
+        };
+        body.goes_on(progress);
+        body
+    }
+
+    fn goes_on(&mut self, progress: Result<Progress, OriginError>) {
+        self.left = self.exchange.as_ref().and_then(|exchange| exchange.left());
+        match progress {
+            Ok(Progress::More) => return,
+            Ok(Progress::Over) => {}
+            Err(error) => {
+                self.broken = Some(Broken {
+                    error,
+                    was_held_back: false,
+                });
+            }
         }
+        self.exchange.take_if(|exchange| !exchange.is_switched());
+    }
+
+    /// The connection, where both sides have agreed on another protocol.
+    #[must_use]
+    pub fn into_switched(self) -> Option<Switched> {
+        self.exchange?.into_switched()
     }
 
     /// Takes in a body of at most `bytes_max`, for as long as `wait`. Says whether
@@ -48,9 +123,12 @@ impl OriginBody {
         if self.size_hint().lower() > bytes_max {
             return false;
         }
+        if self.is_over() {
+            return true;
+        }
         let all = async {
             let mut bytes = 0;
-            while !self.body.is_end_stream() {
+            while !self.is_over() || !self.came.is_nothing() {
                 match poll_fn(|cx| self.poll_origin(cx)).await {
                     Some(Ok(frame)) => {
                         bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -76,17 +154,32 @@ impl OriginBody {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let next = Pin::new(&mut self.body).poll_frame(cx);
-        match &next {
-            Poll::Pending => {}
-            Poll::Ready(Some(Ok(frame))) => {
-                if let Some(data) = frame.data_ref() {
-                    self.counters.body_bytes.add(data.len() as u64);
-                }
+        loop {
+            if let Some(frame) = self.came.next() {
+                return Poll::Ready(Some(Ok(frame)));
             }
-            Poll::Ready(None | Some(Err(_))) => self.permit = None,
+            if let Some(broken) = self.broken.take_if(|broken| broken.was_held_back) {
+                let error = BodyError::Broken(broken.error.into());
+                return Poll::Ready(Some(Err(error)));
+            }
+            if let Some(broken) = &mut self.broken {
+                broken.was_held_back = true;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let Some(exchange) = &mut self.exchange else {
+                return Poll::Ready(None);
+            };
+            if exchange.is_switched() {
+                return Poll::Ready(None);
+            }
+            let progress = ready!(exchange.poll(cx, &mut self.came));
+            self.goes_on(progress);
         }
-        next.map_err(|error| BodyError::Broken(error.into()))
+    }
+
+    fn is_over(&self) -> bool {
+        self.exchange.is_none() && self.broken.is_none()
     }
 }
 
@@ -106,16 +199,18 @@ impl HttpBody for OriginBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.early.is_empty() && self.body.is_end_stream()
+        self.early.is_empty() && self.came.is_nothing() && self.is_over()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let left = self.body.size_hint();
         let early = self.early.iter().flatten().filter_map(Frame::data_ref);
-        let early: u64 = early.map(|data| data.len() as u64).sum();
-        match left.exact() {
-            Some(left) => SizeHint::with_exact(left + early),
-            None => left,
+        let here = early.chain(&self.came.content);
+        let here: u64 = here.map(|data| data.len() as u64).sum();
+        let mut hint = SizeHint::default();
+        match self.left {
+            Some(left) => hint.set_exact(here + left),
+            None => hint.set_lower(here),
         }
+        hint
     }
 }

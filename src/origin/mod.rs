@@ -3,12 +3,13 @@
 
 pub mod body;
 pub mod client;
-pub mod connect;
-mod counted;
+mod connection;
 pub mod error;
+pub mod exchange;
+pub mod head;
+pub mod pool;
 pub mod request;
+pub mod response;
 pub mod timeout;
+mod tls;
 mod upload;
-pub mod wire_exchange;
-pub mod wire_head;
-pub mod wire_pool;

@@ -7,7 +7,7 @@ use http::header::{
     CACHE_CONTROL, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, PRAGMA,
     RANGE,
 };
-use http::{HeaderMap, HeaderValue, Method, Request, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body::Body as _;
 
 use super::failure::Failure;
@@ -29,7 +29,7 @@ use crate::rule::{self, Rule};
 use crate::semantics::key::CacheKey;
 use crate::semantics::outcome::CacheResult;
 use crate::semantics::query::asks_for_bypass;
-use crate::semantics::stored::Target;
+use crate::semantics::stored::{Position, Target};
 use crate::semantics::target::RequestTarget;
 use crate::semantics::told::ToldTarget;
 use crate::store::memory::RouteCache;
@@ -99,17 +99,32 @@ impl AsksFor {
     fn of(fields: &HeaderMap) -> Self {
         let mut found = Self::default();
         for name in fields.keys() {
-            if name == RANGE {
-                found.range = true;
-            } else if name == IF_NONE_MATCH || name == IF_MODIFIED_SINCE {
-                found.condition = true;
-            } else if name == IF_MATCH || name == IF_UNMODIFIED_SINCE {
-                found.origin_condition = true;
-            } else if name == CACHE_CONTROL || name == PRAGMA {
-                found.directives = true;
-            }
+            found.note(name.as_str());
         }
         found
+    }
+
+    /// Notes what a field of this name, in any letter case, asks for.
+    pub(super) fn note(&mut self, name: &str) {
+        let is = |known: &HeaderName| name.eq_ignore_ascii_case(known.as_str());
+        // The length tells most names apart at once.
+        match name.len() {
+            5 => self.range |= is(&RANGE),
+            6 => self.directives |= is(&PRAGMA),
+            8 => self.origin_condition |= is(&IF_MATCH),
+            13 => {
+                self.condition |= is(&IF_NONE_MATCH);
+                self.directives |= is(&CACHE_CONTROL);
+            }
+            17 => self.condition |= is(&IF_MODIFIED_SINCE),
+            19 => self.origin_condition |= is(&IF_UNMODIFIED_SINCE),
+            _ => {}
+        }
+    }
+
+    /// Whether a fresh response in memory may not be what answers it.
+    pub(super) fn goes_past_the_store(self) -> bool {
+        self.origin_condition || self.directives
     }
 }
 
@@ -284,6 +299,14 @@ impl Ask {
     /// Host and port as the application is told them, lower case.
     pub(super) fn host(&self) -> &str {
         self.told_target.host(&self.named_host)
+    }
+
+    /// How far bans are known to a fetch; to be read before the origin is asked.
+    pub(super) fn position(&self, shared: &Shared) -> Position {
+        match &self.route {
+            Some(route) => shared.invalidation.position_under(&route.path),
+            None => shared.invalidation.position(),
+        }
     }
 
     pub(super) fn origin(&self) -> &OriginClient {

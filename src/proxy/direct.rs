@@ -13,6 +13,8 @@ use std::time::Instant;
 use http::{HeaderName, Version};
 use httparse::Header;
 
+use super::ask::AsksFor;
+use super::reply::Given;
 use super::shared::Shared;
 use super::told::Hit;
 use super::{Peer, reply, session};
@@ -37,9 +39,7 @@ pub struct Plain<'a> {
     /// As the client named it.
     host: &'a str,
     fields: &'a [Header<'a>],
-    /// Whether it asks for nothing a stored response could not give it as it
-    /// is.
-    takes_any: bool,
+    asks_for: AsksFor,
 }
 
 impl<'a> Plain<'a> {
@@ -52,13 +52,12 @@ impl<'a> Plain<'a> {
             return None;
         }
         let mut host = None;
-        let mut takes_any = true;
+        let mut asks_for = AsksFor::default();
         for field in &*head.headers {
-            match MeaningFor::of(field) {
-                MeaningFor::Connection => return None,
-                MeaningFor::Store => takes_any = false,
-                MeaningFor::Application => {}
+            if is_for_connection(field) {
+                return None;
             }
+            asks_for.note(field.name);
             if field.name.eq_ignore_ascii_case("host") {
                 host = std::str::from_utf8(field.value).ok();
             }
@@ -67,7 +66,7 @@ impl<'a> Plain<'a> {
             target,
             host: host?,
             fields: head.headers,
-            takes_any,
+            asks_for,
         })
     }
 }
@@ -127,45 +126,21 @@ impl FieldLines for AsForwarded<'_> {
     }
 }
 
-/// For what a field has a meaning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum MeaningFor {
-    /// The connection or the framing; or it makes another request of this one.
-    Connection,
-    /// What the store does.
-    Store,
-    /// The application alone.
-    Application,
-}
-
-impl MeaningFor {
-    fn of(field: &Header<'_>) -> Self {
-        let is = |name: &str| field.name.eq_ignore_ascii_case(name);
-        // The length first: it tells most names apart at once.
-        let (connection, store) = match field.name.len() {
-            2 => (is("te"), false),
-            5 => (false, is("range")),
-            6 => (is("expect"), is("pragma")),
-            7 => (is("upgrade"), false),
-            8 => (false, is("if-match") || is("if-range")),
-            10 => {
-                let asks = is("connection") && !field.value.eq_ignore_ascii_case(b"keep-alive");
-                (asks, false)
-            }
-            13 => (false, is("cache-control") || is("if-none-match")),
-            14 => (is("content-length"), false),
-            17 => (is("transfer-encoding"), is("if-modified-since")),
-            19 => (false, is("if-unmodified-since")),
-            _ => (false, false),
-        };
-        if connection || names_override(field.name) {
-            Self::Connection
-        } else if store {
-            Self::Store
-        } else {
-            Self::Application
-        }
-    }
+/// Whether a field has a meaning for the connection or the framing, or makes
+/// another request of this one.
+fn is_for_connection(field: &Header<'_>) -> bool {
+    let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+    // The length first: it tells most names apart at once.
+    let is_of_it = match field.name.len() {
+        2 => is("te"),
+        6 => is("expect"),
+        7 => is("upgrade"),
+        10 => is("connection") && !field.value.eq_ignore_ascii_case(b"keep-alive"),
+        14 => is("content-length"),
+        17 => is("transfer-encoding"),
+        _ => false,
+    };
+    is_of_it || names_override(field.name)
 }
 
 /// Answers a plain request, if a fresh response is in memory for it: writes
@@ -177,7 +152,7 @@ pub(super) fn answer(
     received: Instant,
     outgoing: &mut Outgoing,
 ) -> bool {
-    if !plain.takes_any {
+    if plain.asks_for.goes_past_the_store() {
         return false;
     }
     let (path, query) = plain.path_and_query();
@@ -223,6 +198,9 @@ pub(super) fn answer(
     if !is_fresh {
         return false;
     }
+    let Some(given) = Given::to(plain.asks_for, plain.fields, &kept) else {
+        return false;
+    };
     // At the bound on what is under way everybody waits in one queue.
     let Some(_permit) = shared.telemetry.requests().try_enter() else {
         return false;
@@ -235,8 +213,7 @@ pub(super) fn answer(
         started: received,
         client,
         span: shared.telemetry.spans().begin(|| plain.field(&TRACEPARENT)),
-        body_bytes: kept.body().count() as u64,
         saved: kept.fetch_cost(),
     };
-    reply::write_hit(&hit, &kept, now, outgoing)
+    reply::write_hit(&hit, &kept, given, outgoing)
 }

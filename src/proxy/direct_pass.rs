@@ -25,9 +25,10 @@ use super::{Peer, session};
 use crate::clock::Timestamp;
 use crate::gate::Permit;
 use crate::origin::error::{OriginError, OriginErrorKind};
+use crate::origin::exchange::{Exchange, Progress};
+use crate::origin::head::{Framing, Head};
 use crate::origin::request::Sender;
-use crate::origin::wire_exchange::{Progress, Sink, WireExchange};
-use crate::origin::wire_head::{Framing, Head};
+use crate::origin::response::{Piece, Sink};
 use crate::semantics::outcome::CacheResult;
 use crate::semantics::target::RequestTarget;
 use crate::telemetry::spans::TRACEPARENT;
@@ -36,7 +37,7 @@ use crate::telemetry::spans::TRACEPARENT;
 #[derive(Debug)]
 pub struct DirectPass {
     shared: Arc<Shared>,
-    exchange: WireExchange,
+    exchange: Exchange,
     path: String,
     client: IpAddr,
     received: Instant,
@@ -104,7 +105,7 @@ pub(super) fn begin(
     if spans.begin(|| plain.field(&TRACEPARENT)).is_some() {
         return None;
     }
-    let pool = site.origins[thread % site.origins.len()].wire()?;
+    let pool = site.origins[thread % site.origins.len()].pool();
     let client = peer.address.ip();
     let sender = Sender::new(client, peer.scheme, &site.config.limits, Version::HTTP_11);
 
@@ -123,7 +124,7 @@ pub(super) fn begin(
     Some(Box::new(DirectPass {
         shared: Arc::clone(shared),
         sent: Instant::now(),
-        exchange: WireExchange::new(pool, request)?,
+        exchange: Exchange::of_plain(pool, request)?,
         path: path.to_owned(),
         client,
         received,
@@ -286,13 +287,14 @@ impl Sink for Writer<'_> {
             body_bytes: match head.framing {
                 Framing::Absent => Some(0),
                 Framing::Counted(length) => Some(length),
-                Framing::Chunked | Framing::UntilClose => None,
+                Framing::Chunked | Framing::UntilClose | Framing::Switched => None,
             },
         };
         passed.stamp(self.outgoing, head.status, cache_status());
     }
 
-    fn content(&mut self, piece: &[u8]) {
+    fn content(&mut self, piece: Piece<'_>) {
+        let piece = piece.bytes();
         if !self.answer.is_chunked {
             self.outgoing.extend_from_slice(piece);
             return;

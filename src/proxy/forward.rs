@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_TYPE, DATE, HOST};
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 
@@ -83,12 +83,8 @@ pub(super) async fn send(
     *request.method_mut() = method;
     *request.uri_mut() = Uri::from(path_and_query(ask.uri.path(), &query));
     *request.headers_mut() = fields;
-    announce_content(&mut request);
-
     if let Some(interim) = ask.interim.clone() {
-        hyper::ext::on_informational(&mut request, move |response| {
-            interim.tell(response.status(), response.headers());
-        });
+        request.extensions_mut().insert(interim);
     }
 
     let request_time = clock.now();
@@ -107,18 +103,6 @@ pub(super) async fn send(
         lead,
         took,
     })
-}
-
-/// Content of unknown length goes in chunks, whatever the method: hyper would
-/// leave out that of a GET.
-fn announce_content(request: &mut Request<Body>) {
-    let has_content = !http_body::Body::is_end_stream(request.body());
-    let is_unasked = matches!(*request.method(), Method::GET | Method::HEAD);
-    let is_counted = request.headers().contains_key(CONTENT_LENGTH);
-    if has_content && is_unasked && !is_counted {
-        let chunked = HeaderValue::from_static("chunked");
-        request.headers_mut().insert(TRANSFER_ENCODING, chunked);
-    }
 }
 
 /// Removes what spoke of the connection to the origin, and adds what a

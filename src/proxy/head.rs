@@ -24,7 +24,7 @@ pub(super) async fn ask(
     ask: &Ask,
     cacheable: &Cacheable,
 ) -> Result<Answer, ProxyError> {
-    let began = shared.invalidation.position();
+    let began = ask.position(shared);
     let passages = forward::passages(&ask.fields);
     if passages >= forward::PASSAGES_MAX {
         return Err(ProxyError::Loop(passages));

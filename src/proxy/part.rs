@@ -60,7 +60,7 @@ pub(super) fn ask_for_rest(entry: &Entry, fields: &mut HeaderMap) {
     // Without a strong validator nothing can be combined; the origin may still
     // answer with the whole.
     let etag = entry.response.head.validators.etag.as_ref();
-    if let Some(etag) = etag.filter(|etag| !is_weak(etag)) {
+    if let Some(etag) = etag.filter(|etag| !is_weak(etag.as_bytes())) {
         fields.insert(IF_RANGE, etag.clone());
     }
 }

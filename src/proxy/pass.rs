@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Response, StatusCode};
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 
 use super::ask::{Ask, NotCacheable};
 use super::failure::{Failure, ProxyError};
@@ -17,6 +15,7 @@ use crate::drain::Drain;
 use crate::message::Body;
 use crate::message::fields::upgrade_wanted;
 use crate::message::upgrade::Upgrade;
+use crate::origin::exchange::Switched;
 use crate::semantics::outcome::CacheResult;
 
 pub(super) async fn serve(
@@ -111,42 +110,33 @@ fn switch_protocols(
     protocol: HeaderValue,
     answer: Answer,
 ) -> Response<Body> {
-    let mut upstream = Response::from_parts(answer.head, answer.body);
-    let with_origin = hyper::upgrade::on(&mut upstream);
-    if let Some(with_client) = ask.upgrade.clone() {
+    let with_origin = answer.body.into_switched();
+    if let (Some(with_client), Some(with_origin)) = (ask.upgrade.clone(), with_origin) {
         let drain = drain.clone();
         let open = drain.track();
         tokio::spawn(async move {
-            let both = tunnel(with_client, with_origin);
-            let ended = tokio::select! {
-                ended = both => ended,
-                () = drain.cut() => Ok(()),
-            };
-            if let Err(error) = ended {
-                tracing::debug!(%error, "the switch to another protocol failed");
+            tokio::select! {
+                () = tunnel(with_client, with_origin) => {}
+                () = drain.cut() => {}
             }
             drop(open);
         });
     }
-    let (head, _) = upstream.into_parts();
     let mut response = Response::new(Body::Empty);
-    *response.status_mut() = head.status;
-    *response.headers_mut() = head.headers;
+    *response.status_mut() = answer.head.status;
+    *response.headers_mut() = answer.head.headers;
     let fields = response.headers_mut();
     fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     fields.insert(UPGRADE, protocol);
     response
 }
 
-async fn tunnel(with_client: Upgrade, with_origin: OnUpgrade) -> hyper::Result<()> {
-    let (client, origin) = tokio::join!(with_client.connection(), with_origin);
-    let mut origin = TokioIo::new(origin?);
-    let Some(mut client) = client else {
+async fn tunnel(with_client: Upgrade, mut origin: Switched) {
+    let Some(mut client) = with_client.connection().await else {
         // It left before it had the answer.
-        return Ok(());
+        return;
     };
     if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut origin).await {
         tracing::debug!(%error, "a tunnel broke");
     }
-    Ok(())
 }

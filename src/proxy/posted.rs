@@ -56,7 +56,7 @@ impl Posted {
             && head.status == StatusCode::OK
             && is_at_target(&head.headers, ask);
         let cacheable = may_answer_get.then(|| ask.as_get()).flatten()?;
-        let answered = shared.invalidation.position();
+        let answered = ask.position(shared);
         let (route, target) = (&cacheable.route.name, &cacheable.target);
         let was_overtaken = shared.invalidation.overtook(began, route, target);
         (!was_overtaken).then_some(Self {

@@ -25,7 +25,7 @@ pub(super) fn of_whole(ask: &Ask, stored: &StoredResponse) -> Option<Response<Bo
         return None;
     }
     let ranges = ByteRanges::of(&ask.fields)?;
-    if !if_range_holds(&ask.fields, &head.validators) {
+    if !if_range_holds(&ask.fields, &head.fields, head.response_time) {
         return None;
     }
     let length = stored.body.len() as u64;
@@ -57,7 +57,8 @@ pub(super) fn of_whole(ask: &Ask, stored: &StoredResponse) -> Option<Response<Bo
 pub(super) fn of_part(ask: &Ask, stored: &StoredResponse) -> Option<Response<Body>> {
     let head = &stored.head;
     let wanted = ByteRanges::of(&ask.fields)?.single()?;
-    if ask.method != Method::GET || !if_range_holds(&ask.fields, &head.validators) {
+    let holds = if_range_holds(&ask.fields, &head.fields, head.response_time);
+    if ask.method != Method::GET || !holds {
         return None;
     }
     let part = Part::of(&head.fields, stored.body.len() as u64)?;

@@ -174,7 +174,7 @@ impl Read<'_> {
         let wait = self.ask.site.config.coalescing.wait_timeout;
         let mut failures = 0;
         for joins in 0..JOINS_MAX {
-            let began = self.shared.invalidation.position();
+            let began = self.ask.position(self.shared);
             let flight_key = (cacheable.key, secondary);
             let joined = self.shared.flights.join(flight_key, began, |flight| {
                 let (route, target) = (&cacheable.route.name, &cacheable.target);
@@ -284,7 +284,7 @@ impl Read<'_> {
             shared: Arc::clone(self.shared),
             ask: Arc::clone(&self.ask),
             candidate: self.candidate.clone(),
-            began: self.shared.invalidation.position(),
+            began: self.ask.position(self.shared),
             lead: None,
             may_use_redis: false,
             wanted: Wanted::Whole,
@@ -299,7 +299,7 @@ impl Read<'_> {
             shared: Arc::clone(self.shared),
             ask: Arc::clone(&self.ask),
             candidate: None,
-            began: self.shared.invalidation.position(),
+            began: self.ask.position(self.shared),
             lead: None,
             may_use_redis: self.why != Forwarded::Request && !self.ask.directives.no_cache,
             wanted: Wanted::Part,
@@ -455,7 +455,7 @@ impl Read<'_> {
     }
 
     fn validate_in_background(&self, cacheable: &Cacheable, entry: &Arc<Entry>) {
-        let began = self.shared.invalidation.position();
+        let began = self.ask.position(self.shared);
         let flight_key = (cacheable.key, entry.response.head.secondary);
         let joined = self.shared.flights.join(flight_key, began, |_| true);
         if let Joined::Lead(lead) = joined {

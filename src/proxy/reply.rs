@@ -1,13 +1,16 @@
 //! Answers made of what is, or is about to be, stored.
 
+use std::ops::Range;
+
 use http::header::{
     AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_LOCATION, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY,
     VIA,
 };
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, Response, StatusCode};
+use httparse::Header;
 
-use super::ask::Ask;
+use super::ask::{Ask, AsksFor};
 use super::fill::Filling;
 use super::ranged;
 use super::told::{Ages, CacheStatus, Hit};
@@ -17,7 +20,9 @@ use crate::message::outgoing::Outgoing;
 use crate::message::targeted::CDN_CACHE_CONTROL;
 use crate::semantics::freshness::Freshness;
 use crate::semantics::outcome::CacheResult;
+use crate::semantics::range::{ByteRanges, Selection, if_range_holds};
 use crate::semantics::stored::StoredHead;
+use crate::semantics::validation;
 use crate::store::memory::{Entry, Kept};
 
 /// Fields of a `304` (RFC 9110 §15.4.5), and those that say which way it came.
@@ -66,8 +71,7 @@ pub(super) fn from_store(
 /// all that is asked for.
 pub(super) fn from_part(ask: &Ask, entry: &Entry) -> Option<Response<Body>> {
     let stored = &entry.response;
-    let is_confirmed = ask.asks_for.condition && stored.head.validators.satisfy(&ask.fields);
-    let response = if is_confirmed {
+    let response = if is_confirmed(ask, &stored.head) {
         not_modified(&stored.head.fields)
     } else {
         ranged::of_part(ask, stored)?
@@ -118,21 +122,89 @@ fn aged(
     (status, ages)
 }
 
+/// What a plain hit gives of a stored response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Given {
+    /// All of it.
+    Whole,
+    /// That it has not changed: `304`.
+    NotModified,
+    /// One range: `206`.
+    Part(Range<usize>),
+}
+
+impl Given {
+    /// What is given to these fields; `None` where that needs a closer look.
+    pub(super) fn to(asks_for: AsksFor, fields: &[Header<'_>], kept: &Kept) -> Option<Self> {
+        let (stored, response_time) = (kept.field_lines(), kept.response_time());
+        if asks_for.condition
+            && is_conditional_status(kept.status())
+            && validation::is_not_modified(fields, &stored, response_time)
+        {
+            return Some(Self::NotModified);
+        }
+        if !asks_for.range || kept.status() != StatusCode::OK {
+            return Some(Self::Whole);
+        }
+        let Some(ranges) = ByteRanges::of(fields) else {
+            return Some(Self::Whole);
+        };
+        if !if_range_holds(fields, &stored, response_time) {
+            return Some(Self::Whole);
+        }
+        match ranges.select(kept.body().count() as u64) {
+            Selection::Whole => Some(Self::Whole),
+            Selection::Parts(parts) => match parts.as_slice() {
+                [part] => {
+                    let start = usize::try_from(part.start).ok()?;
+                    Some(Self::Part(start..usize::try_from(part.end).ok()?))
+                }
+                _ => None,
+            },
+            Selection::Unsatisfiable => None,
+        }
+    }
+
+    fn body_bytes(&self, kept: &Kept) -> usize {
+        match self {
+            Self::Whole => kept.body().count(),
+            Self::NotModified => 0,
+            Self::Part(part) => part.len(),
+        }
+    }
+}
+
 /// Writes a plain hit, stamped, as it goes to an HTTP/1 client; false where the
 /// response needs a closer look.
-pub(super) fn write_hit(
-    hit: &Hit<'_>,
-    kept: &Kept,
-    now: Timestamp,
-    outgoing: &mut Outgoing,
-) -> bool {
-    if !kept.write_head(outgoing.head()) {
+pub(super) fn write_hit(hit: &Hit<'_>, kept: &Kept, given: Given, outgoing: &mut Outgoing) -> bool {
+    if !kept.is_plain() {
         return false;
     }
-    let status = CacheStatus::default();
-    let (status, ages) = aged(kept.response_time(), &kept.freshness(), now, status);
-    hit.stamp(outgoing.head(), kept.status(), status, ages);
-    outgoing.body(kept.body());
+    let head = outgoing.head();
+    let status = match &given {
+        Given::Whole => {
+            kept.write_head(head);
+            kept.status()
+        }
+        Given::NotModified => {
+            kept.write_not_modified(head, |name| {
+                OF_NOT_MODIFIED.iter().any(|of| of.as_str() == name)
+            });
+            StatusCode::NOT_MODIFIED
+        }
+        Given::Part(part) => {
+            kept.write_partial(head, part);
+            StatusCode::PARTIAL_CONTENT
+        }
+    };
+    let (response_time, freshness) = (kept.response_time(), kept.freshness());
+    let (told, ages) = aged(response_time, &freshness, hit.now, CacheStatus::default());
+    hit.stamp(head, status, told, ages, given.body_bytes(kept) as u64);
+    match given {
+        Given::Whole => outgoing.body(kept.body()),
+        Given::NotModified => {}
+        Given::Part(part) => outgoing.part(kept.body(), part),
+    }
     true
 }
 
@@ -162,11 +234,18 @@ pub(super) fn followed(ask: &Ask, filling: &Filling, body: Body) -> Response<Bod
 }
 
 fn is_not_modified(ask: &Ask, head: &StoredHead) -> bool {
-    if !ask.asks_for.condition {
-        return false;
-    }
-    let is_whole = head.status.is_success() && head.status != StatusCode::PARTIAL_CONTENT;
-    is_whole && head.validators.satisfy(&ask.fields)
+    is_conditional_status(head.status) && is_confirmed(ask, head)
+}
+
+/// Whether a condition is evaluated for an answer of this status, and not of a
+/// part (RFC 9110 §13.2.1).
+fn is_conditional_status(status: StatusCode) -> bool {
+    status.is_success() && status != StatusCode::PARTIAL_CONTENT
+}
+
+fn is_confirmed(ask: &Ask, head: &StoredHead) -> bool {
+    ask.asks_for.condition
+        && validation::is_not_modified(&ask.fields, &head.fields, head.response_time)
 }
 
 fn not_modified(stored: &HeaderMap) -> Response<Body> {

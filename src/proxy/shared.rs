@@ -116,6 +116,12 @@ impl Site {
 }
 
 impl Site {
+    /// Tells the other instances what may be stored here from now on.
+    fn announce(&self, invalidation: &Invalidation) {
+        let routes = self.routes.routes().iter();
+        invalidation.set_routes(routes.map(|route| &*route.path));
+    }
+
     /// Puts the bounds on what is under way in force, the access log, and
     /// where spans go.
     fn bound(&self, telemetry: &Telemetry) {
@@ -148,6 +154,7 @@ impl Shared {
         let filling = FillingBudget::new(config.memory.filling_bytes_max);
         let site = Site::prepare(config, &store, &telemetry, None)?;
         site.bound(&telemetry);
+        site.announce(&invalidation);
         Ok(Arc::new(Self {
             site: ArcSwap::from_pointee(site),
             flights: Flights::new(),
@@ -243,6 +250,7 @@ impl Shared {
         let site = Site::prepare(config, &self.store, &self.telemetry, Some(&before))?;
         let site = Arc::new(site);
         site.bound(&self.telemetry);
+        site.announce(&self.invalidation);
         self.not_shareable.set_bounds(&site.config.coalescing);
         self.filling.set_bound(site.config.memory.filling_bytes_max);
         self.site.store(Arc::clone(&site));

@@ -57,7 +57,7 @@ impl BanAtEnd {
 
     fn end(&mut self, left: impl IntoIterator<Item = Next>) {
         let (shared, bans) = (Arc::clone(&self.shared), Arc::clone(&self.bans));
-        let in_force = async move { shared.invalidation.put_in_force(&bans).await.is_kept };
+        let in_force = async move { shared.invalidation.put_write_in_force(&bans).await.is_kept };
         self.state = State::Ending(Box::pin(in_force), left.into_iter().collect());
     }
 
@@ -130,7 +130,7 @@ impl Drop for BanAtEnd {
         }
         let (shared, bans) = (Arc::clone(&self.shared), Arc::clone(&self.bans));
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { shared.invalidation.put_in_force(&bans).await });
+            runtime.spawn(async move { shared.invalidation.put_write_in_force(&bans).await });
         }
     }
 }

@@ -201,7 +201,6 @@ pub(super) struct Hit<'a> {
     pub(super) started: Instant,
     pub(super) client: IpAddr,
     pub(super) span: Option<SpanIds>,
-    pub(super) body_bytes: u64,
     /// What fetching had cost.
     pub(super) saved: Duration,
 }
@@ -215,6 +214,7 @@ impl Hit<'_> {
         status: StatusCode,
         cache_status: CacheStatus,
         ages: Ages,
+        body_bytes: u64,
     ) {
         let cache = CacheResult::Hit;
         cache_status.write(head);
@@ -237,7 +237,7 @@ impl Hit<'_> {
             cache,
             elapsed,
             upstream: None,
-            body_bytes: Some(self.body_bytes),
+            body_bytes: Some(body_bytes),
             saved: Some(self.saved),
             client: Some(self.client),
             span: self.span,

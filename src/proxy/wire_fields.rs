@@ -9,12 +9,13 @@
 use httparse::Header;
 
 use crate::clock::Clock;
+use crate::message::chunked::push_size;
 use crate::message::digits::push_number;
 use crate::message::fields::{
     PSEUDONYM, can_be_hop_by_hop, is_hop_by_hop, is_of_the_way, push_address, push_forwarded,
 };
+use crate::origin::head::{Framing, Head};
 use crate::origin::request::{Sender, passes_underscore};
-use crate::origin::wire_head::{Framing, Head};
 
 /// Writes the fields that a plain request goes forward with, and the end of
 /// its head. `None` where they need a closer look.
@@ -141,7 +142,8 @@ impl ClientHead<'_> {
             push_line(text, field);
         }
         match head.framing {
-            Framing::Absent => {}
+            // The last is not had without having been asked for.
+            Framing::Absent | Framing::Switched => {}
             Framing::Counted(length) => {
                 text.extend_from_slice(b"content-length: ");
                 push_number(text, length);
@@ -288,12 +290,7 @@ fn push(text: &mut Vec<u8>, name: &str, value: &[u8]) {
 
 /// Appends a chunk (RFC 9112 §7.1); the piece is not empty.
 pub(super) fn push_chunk(text: &mut Vec<u8>, piece: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    let digits = (usize::BITS - piece.len().leading_zeros()).div_ceil(4);
-    for place in (0..digits).rev() {
-        text.push(DIGITS[(piece.len() >> (4 * place)) & 0xf]);
-    }
-    text.extend_from_slice(b"\r\n");
+    push_size(text, piece.len());
     text.extend_from_slice(piece);
     text.extend_from_slice(b"\r\n");
 }

@@ -80,11 +80,21 @@ async fn forward(
     body: Body,
     methods: Vec<Method>,
 ) -> Result<(Response<Body>, std::time::Duration), ProxyError> {
-    if shared.invalidation.may_write().await.is_err() {
+    let bans_of = |effect: Effect<'_>| {
+        ask.site.rules.bans_of(&Write {
+            methods: &methods,
+            hosts: [ask.host(), &ask.named_host],
+            target: &RequestTarget::of(ask.uri.path(), ask.uri.query()),
+            request: &ask.forwarded,
+            effect,
+        })
+    };
+    let might_ban = || bans_of(Effect::Lost);
+    if shared.invalidation.may_write(might_ban).await.is_err() {
         return Err(ProxyError::OutOfTouch);
     }
     let mode = ask.site.config.coherence.session;
-    let began = shared.invalidation.position();
+    let began = ask.position(&shared);
     let mut outcome = pass::send(&shared, &ask, body).await;
     let effect = match &outcome {
         Ok(exchanged) => {
@@ -98,13 +108,7 @@ async fn forward(
     let Some(effect) = effect else {
         return Ok(outcome?.into_response(&shared, &ask));
     };
-    let bans = ask.site.rules.bans_of(&Write {
-        methods: &methods,
-        hosts: [ask.host(), &ask.named_host],
-        target: &RequestTarget::of(ask.uri.path(), ask.uri.query()),
-        request: &ask.forwarded,
-        effect,
-    });
+    let bans = bans_of(effect);
     let posted = outcome
         .as_ref()
         .ok()
@@ -120,12 +124,13 @@ async fn forward(
         }
         Err(_) => false,
     };
-    let receipt = shared.invalidation.put_in_force(&bans).await;
+    let receipt = shared.invalidation.put_write_in_force(&bans).await;
     if !receipt.is_kept {
         return Err(ProxyError::Untold);
     }
+    let bans_in_force = if receipt.is_unlogged { 0 } else { bans.len() };
     // Where it has no bans, what the client has seen so far still holds.
-    let position = (mode != SessionMode::Off && !bans.is_empty()).then(|| {
+    let position = (mode != SessionMode::Off && bans_in_force > 0).then(|| {
         let invalidation = &shared.invalidation;
         invalidation.session_position(&receipt, is_streamed, ask.brought, ask.now)
     });
@@ -136,7 +141,7 @@ async fn forward(
     };
     let exchanged = outcome?;
     let storing = posted
-        .and_then(|posted| posted.storable(&ask, &exchanged.answer, bans.len(), receipt.number));
+        .and_then(|posted| posted.storable(&ask, &exchanged.answer, bans_in_force, receipt.number));
     if let Some(storing) = storing.filter(|_| !is_streamed) {
         let (mut response, took) = storing.store(shared, ask, exchanged).await?;
         hand_out(&mut response);

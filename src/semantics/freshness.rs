@@ -10,6 +10,7 @@ use super::date::http_date;
 use super::policy::Policy;
 use crate::clock::Timestamp;
 use crate::message::directives::ResponseDirectives;
+use crate::message::lines::FieldLines;
 
 /// No lifetime, age or grace is larger than this (RFC 9111 §1.2.2: a value
 /// that is too large is read as 2^31 seconds).
@@ -23,6 +24,10 @@ const HEURISTIC_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Nothing is reused further past its lifetime than this, whatever origin,
 /// route and client allow together (RFC 5861 sets no bound).
 pub const STALENESS_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// A `Date` is given in whole seconds, and servers that make it once a second
+/// are late with it by up to another: so much says nothing of an age.
+const DATE_LAG_MAX: Duration = Duration::from_secs(2);
 
 /// Everything that reuse needs to know about time, computed at storing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,9 +44,9 @@ pub struct Freshness {
     pub stale_if_error: Duration,
     /// `no-cache`: never reused without validation.
     pub always_validate: bool,
-    /// `must-revalidate`, `proxy-revalidate`, `s-maxage`: never reused stale,
-    /// whatever the client or the route would accept.
-    pub never_stale: bool,
+    /// `must-revalidate`, `proxy-revalidate`, `s-maxage`: what a client would
+    /// accept of stale responses does not count.
+    pub refuses_max_stale: bool,
     /// `immutable`: while it is fresh, only `no-cache` has it validated
     /// (RFC 8246 §2).
     pub is_immutable: bool,
@@ -76,23 +81,33 @@ impl Freshness {
     ) -> Self {
         let date = date_field(fields, response_time).unwrap_or(response_time);
         let (lifetime, source) = lifetime(status, fields, directives, policy, date, response_time);
-        let never_stale = directives.must_revalidate
-            || directives.proxy_revalidate
-            || directives.s_maxage.is_some();
+        let is_never_stale =
+            directives.must_revalidate || directives.proxy_revalidate || directives.no_cache;
+        // `s-maxage` alone forbids stale responses as well (§5.2.2.10); said or
+        // configured beside it, they are meant.
+        let grace = |own: Option<Duration>, of_route: Duration| {
+            let grace = own.unwrap_or(of_route).min(STALENESS_MAX);
+            if is_never_stale {
+                Duration::ZERO
+            } else {
+                grace
+            }
+        };
+        let initial_age = match source {
+            LifetimeSource::Route => age_field(fields),
+            _ => initial_age(fields, date, request_time, response_time),
+        };
         Self {
             lifetime,
             source,
-            initial_age: initial_age(fields, date, request_time, response_time),
-            stale_while_revalidate: directives
-                .stale_while_revalidate
-                .unwrap_or(policy.stale_while_revalidate)
-                .min(STALENESS_MAX),
-            stale_if_error: directives
-                .stale_if_error
-                .unwrap_or(policy.stale_if_error)
-                .min(STALENESS_MAX),
+            initial_age,
+            stale_while_revalidate: grace(
+                directives.stale_while_revalidate,
+                policy.stale_while_revalidate,
+            ),
+            stale_if_error: grace(directives.stale_if_error, policy.stale_if_error),
+            refuses_max_stale: is_never_stale || directives.s_maxage.is_some(),
             always_validate: directives.no_cache,
-            never_stale,
             is_immutable: directives.immutable,
         }
     }
@@ -107,11 +122,7 @@ impl Freshness {
     /// the longer grace, less the age it arrived with.
     #[must_use]
     pub fn usable_for(&self) -> Duration {
-        let grace = if self.never_stale {
-            Duration::ZERO
-        } else {
-            self.stale_while_revalidate.max(self.stale_if_error)
-        };
+        let grace = self.stale_while_revalidate.max(self.stale_if_error);
         (self.lifetime + grace).saturating_sub(self.initial_age)
     }
 }
@@ -143,10 +154,12 @@ pub fn explicit_lifetime(
 
 /// The `Date` of a response, where it is there once and can be read.
 #[must_use]
-pub fn date_field(fields: &HeaderMap, response_time: Timestamp) -> Option<Timestamp> {
-    fields
-        .get(DATE)
-        .and_then(|value| http_date(value.as_bytes(), response_time))
+pub fn date_field(
+    fields: &(impl FieldLines + ?Sized),
+    response_time: Timestamp,
+) -> Option<Timestamp> {
+    let line = fields.lines(&DATE).next()?;
+    http_date(line, response_time)
 }
 
 fn lifetime(
@@ -196,6 +209,8 @@ fn initial_age(
     response_time: Timestamp,
 ) -> Duration {
     let apparent = response_time.since(date);
+    let is_old = apparent >= DATE_LAG_MAX;
+    let apparent = if is_old { apparent } else { Duration::ZERO };
     let stated = age_field(fields) + response_time.since(request_time);
     apparent.max(stated)
 }
@@ -262,6 +277,45 @@ mod tests {
             of(&[("cache-control", "max-age=99999999999999999999")]),
             bound
         );
+    }
+
+    #[test]
+    fn graces_hold_for_s_maxage_and_for_nothing_that_must_be_revalidated() {
+        let policy = Policy {
+            stale_if_error: Duration::from_secs(30),
+            ..Policy::default()
+        };
+        let graces = |line| {
+            let found = freshness(&[("cache-control", line)], &policy);
+            let seconds = |grace: Duration| grace.as_secs();
+            let own = seconds(found.stale_while_revalidate);
+            (own, seconds(found.stale_if_error), found.refuses_max_stale)
+        };
+        let own = "s-maxage=1, stale-while-revalidate=60";
+        assert_eq!(graces(own), (60, 30, true));
+        assert_eq!(graces("max-age=1"), (0, 30, false));
+        for forbidding in ["must-revalidate", "proxy-revalidate", "no-cache"] {
+            let line = format!("{own}, {forbidding}").leak();
+            assert_eq!(graces(line), (0, 0, true), "{forbidding}");
+        }
+    }
+
+    #[test]
+    fn a_date_that_lags_ages_nothing_and_none_ages_what_a_route_keeps() {
+        let lag = |seconds: u64, policy: &Policy| {
+            let date = NOW.unix_millis() / 1_000 - seconds;
+            let date = std::time::UNIX_EPOCH + Duration::from_secs(date);
+            let date = httpdate::fmt_http_date(date).leak();
+            let found = freshness(&[("date", date), ("age", "1")], policy);
+            found.initial_age.as_secs()
+        };
+        assert_eq!(lag(1, &Policy::default()), 1);
+        assert_eq!(lag(2, &Policy::default()), 2);
+        let kept = Policy {
+            ttl: Some(Duration::from_secs(9)),
+            ..Policy::default()
+        };
+        assert_eq!(lag(8, &kept), 1);
     }
 
     #[test]

@@ -118,7 +118,7 @@ pub fn content_range(range: &ContentRange) -> HeaderValue {
 pub fn are_of_one(stored: &HeaderMap, arrived: &HeaderMap) -> bool {
     stored
         .get(ETAG)
-        .is_some_and(|etag| !is_weak(etag) && arrived.get(ETAG) == Some(etag))
+        .is_some_and(|etag| !is_weak(etag.as_bytes()) && arrived.get(ETAG) == Some(etag))
 }
 
 /// Both contents as one, where they touch or overlap and agree on the length

@@ -7,10 +7,13 @@
 use std::ops::Range;
 
 use http::HeaderMap;
-use http::header::{CONTENT_RANGE, IF_RANGE, RANGE};
+use http::header::{CONTENT_RANGE, ETAG, IF_RANGE, RANGE};
 
 use super::date::http_date;
-use super::validation::{Validators, is_weak};
+use super::freshness::date_field;
+use super::validation::{is_weak, last_modified};
+use crate::clock::Timestamp;
+use crate::message::lines::FieldLines;
 
 /// A request for more ranges is answered with the whole: it costs the least.
 pub const RANGES_MAX: usize = 16;
@@ -57,12 +60,12 @@ pub struct ContentRange {
 impl ByteRanges {
     /// What a request asks for; `None` where its `Range` does not count.
     #[must_use]
-    pub fn of(request: &HeaderMap) -> Option<Self> {
-        let mut lines = request.get_all(RANGE).iter();
+    pub fn of(request: &(impl FieldLines + ?Sized)) -> Option<Self> {
+        let mut lines = request.lines(&RANGE);
         let (Some(line), None) = (lines.next(), lines.next()) else {
             return None;
         };
-        let (unit, set) = line.to_str().ok()?.split_once('=')?;
+        let (unit, set) = std::str::from_utf8(line).ok()?.split_once('=')?;
         if !unit.trim().eq_ignore_ascii_case("bytes") {
             return None;
         }
@@ -140,27 +143,30 @@ impl ContentRange {
 }
 
 /// Whether the `If-Range` of a request, if it has one, lets its `Range` count
-/// (RFC 9110 §13.1.5): compared strongly.
+/// for a response of these fields, stored at `response_time` (RFC 9110 §13.1.5):
+/// compared strongly.
 #[must_use]
-pub fn if_range_holds(request: &HeaderMap, stored: &Validators) -> bool {
-    let Some(condition) = request.get(IF_RANGE) else {
+pub fn if_range_holds(
+    request: &(impl FieldLines + ?Sized),
+    stored: &(impl FieldLines + ?Sized),
+    response_time: Timestamp,
+) -> bool {
+    let Some(condition) = request.lines(&IF_RANGE).next() else {
         return true;
     };
-    let text = condition.as_bytes().trim_ascii();
+    let text = condition.trim_ascii();
     if text.starts_with(b"\"") || text.starts_with(b"W/") {
-        let etag = stored.etag.as_ref();
-        return etag.is_some_and(|etag| !is_weak(etag) && etag.as_bytes().trim_ascii() == text);
+        let etag = stored.lines(&ETAG).next();
+        return etag.is_some_and(|etag| !is_weak(etag) && etag.trim_ascii() == text);
     }
-    let (Some(asked), Some((_, modified))) =
-        (http_date(text, stored.date), stored.last_modified.as_ref())
+    let date = date_field(stored, response_time).unwrap_or(response_time);
+    let (Some(asked), Some(modified)) =
+        (http_date(text, date), last_modified(stored, response_time))
     else {
         return false;
     };
-    let age = stored
-        .date
-        .unix_millis()
-        .saturating_sub(modified.unix_millis());
-    asked == *modified && age >= STRONG_DATE_MILLIS_MIN
+    let age = date.unix_millis().saturating_sub(modified.unix_millis());
+    asked == modified && age >= STRONG_DATE_MILLIS_MIN
 }
 
 fn spec(member: &str) -> Option<Spec> {
@@ -213,7 +219,6 @@ fn merged(mut parts: Vec<Range<u64>>) -> Vec<Range<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
     use http::{HeaderName, HeaderValue};
     use proptest::prelude::*;
 
@@ -310,8 +315,8 @@ mod tests {
             "last-modified",
             HeaderValue::from_static("Sun, 06 Nov 1994 08:40:00 GMT"),
         );
-        let stored = Validators::of(&stored, Timestamp::from_unix_millis(784_111_777_000));
-        let holds = |line| if_range_holds(&fields(IF_RANGE, line), &stored);
+        let now = Timestamp::from_unix_millis(784_111_777_000);
+        let holds = |line| if_range_holds(&fields(IF_RANGE, line), &stored, now);
         assert!(holds("\"a\"") && holds("Sun, 06 Nov 1994 08:40:00 GMT"));
         for other in [
             "W/\"a\"",
@@ -321,7 +326,7 @@ mod tests {
         ] {
             assert!(!holds(other), "{other}");
         }
-        assert!(if_range_holds(&HeaderMap::new(), &stored));
+        assert!(if_range_holds(&HeaderMap::new(), &stored, now));
     }
 
     proptest! {

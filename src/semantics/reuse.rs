@@ -73,14 +73,12 @@ pub fn assess(
             Reuse::Fresh
         };
     }
-    if freshness.never_stale || request.min_fresh.is_some() {
+    if request.min_fresh.is_some() {
         return Reuse::Validate(Why::Stale);
     }
     let staleness = current_age.saturating_sub(freshness.lifetime);
-    if request
-        .max_stale
-        .is_some_and(|most| staleness <= most.min(STALENESS_MAX))
-    {
+    let max_stale = request.max_stale.filter(|_| !freshness.refuses_max_stale);
+    if max_stale.is_some_and(|most| staleness <= most.min(STALENESS_MAX)) {
         return Reuse::Stale { validate: false };
     }
     if staleness < freshness.stale_while_revalidate {
@@ -98,13 +96,14 @@ pub fn may_answer_on_error(
     current_age: Duration,
     request: &RequestDirectives,
 ) -> bool {
-    if freshness.never_stale || freshness.always_validate || request.no_cache {
+    if freshness.always_validate || request.no_cache {
         return false;
     }
-    let grace = match request.stale_if_error {
-        Some(asked) => asked.max(freshness.stale_if_error).min(STALENESS_MAX),
-        None => freshness.stale_if_error,
-    };
+    let asked = request
+        .stale_if_error
+        .filter(|_| !freshness.refuses_max_stale)
+        .unwrap_or_default();
+    let grace = freshness.stale_if_error.max(asked).min(STALENESS_MAX);
     current_age < freshness.lifetime + grace
 }
 
@@ -125,7 +124,7 @@ mod tests {
             stale_while_revalidate: seconds(10),
             stale_if_error: seconds(100),
             always_validate: false,
-            never_stale: false,
+            refuses_max_stale: false,
             is_immutable: false,
         }
     }
@@ -183,18 +182,21 @@ mod tests {
     }
 
     #[test]
-    fn must_revalidate_outranks_every_grace() {
+    fn where_the_response_refuses_it_no_client_extends_a_grace() {
         let strict = Freshness {
-            never_stale: true,
+            refuses_max_stale: true,
             ..stored()
         };
         let lenient = RequestDirectives {
             max_stale: Some(Duration::MAX),
+            stale_if_error: Some(Duration::MAX),
             ..Default::default()
         };
-        let judged = assess(&strict, seconds(61), &lenient, Circumstances::default());
-        assert_eq!(judged, Reuse::Validate(Why::Stale));
-        assert!(!may_answer_on_error(&strict, seconds(61), &lenient));
+        let at = |age| assess(&strict, seconds(age), &lenient, Circumstances::default());
+        assert_eq!(at(61), Reuse::Stale { validate: true });
+        assert_eq!(at(70), Reuse::Validate(Why::Stale));
+        assert!(may_answer_on_error(&strict, seconds(159), &lenient));
+        assert!(!may_answer_on_error(&strict, seconds(160), &lenient));
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub fn freshened(stored: &HeaderMap, update: &HeaderMap) -> HeaderMap {
 #[must_use]
 pub fn is_of_another(stored: &HeaderMap, not_modified: &HeaderMap) -> bool {
     match not_modified.get(ETAG) {
-        Some(etag) if !is_weak(etag) => stored.get(ETAG) != Some(etag),
+        Some(etag) if !is_weak(etag.as_bytes()) => stored.get(ETAG) != Some(etag),
         _ => false,
     }
 }

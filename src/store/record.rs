@@ -31,7 +31,7 @@ use crate::semantics::validation::Validators;
 use crate::semantics::vary::{SecondaryKey, VARY_NAMES_MAX, VaryNames};
 
 const MAGIC: &[u8; 3] = b"PNR";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const KIND_RESPONSE: u8 = 1;
 const KIND_POINTER: u8 = 2;
 const META_IS_COMPRESSED: u8 = 1;

@@ -183,8 +183,10 @@ async fn a_redis_that_hangs_costs_the_budget_until_the_breaker_opens_and_then_no
     }
     assert!(started.elapsed() < Duration::from_secs(5));
     let counters = &store.counters;
-    assert_eq!(counters.timeouts.get(), u64::from(TIMEOUTS_MAX));
-    assert_eq!(counters.skipped.get(), 20 - u64::from(TIMEOUTS_MAX));
+    // More where the machine was so slow that a probe was due.
+    let timeouts = counters.timeouts.get();
+    assert!((u64::from(TIMEOUTS_MAX)..20).contains(&timeouts));
+    assert_eq!(counters.skipped.get(), 20 - timeouts);
     assert_eq!(counters.breaker_opened.get(), 1);
 
     redis.cont();

@@ -57,7 +57,7 @@ pub(crate) fn varying(body: impl Into<Bytes>, vary: &str, request: &HeaderMap) -
                 stale_while_revalidate: Duration::from_secs(30),
                 stale_if_error: Duration::ZERO,
                 always_validate: false,
-                never_stale: false,
+                refuses_max_stale: false,
                 is_immutable: false,
             },
             tags: ["user-7".into(), "users".into()].into(),

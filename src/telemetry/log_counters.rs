@@ -10,6 +10,8 @@ pub struct LogCounters {
     pub in_touch: Gauge,
     /// Ban batches appended.
     pub appends: Counter,
+    /// Writes whose bans could meet nothing and were not logged.
+    pub unlogged: Counter,
     /// Attempts to append that failed and were made again.
     pub append_retries: Counter,
     /// Ban batches that became one that matches everything, because too many

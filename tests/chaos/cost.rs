@@ -71,7 +71,7 @@ fn stored(number: usize, invalidation: &Invalidation) -> StoredResponse {
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
             always_validate: false,
-            never_stale: false,
+            refuses_max_stale: false,
             is_immutable: false,
         },
         validators: Default::default(),

@@ -7,6 +7,7 @@
 mod bad_input;
 mod coalescing;
 mod command_line;
+mod exchange;
 mod first_hit;
 mod fleet;
 mod interim;
@@ -29,6 +30,7 @@ mod streaming;
 mod support;
 mod swapped;
 mod tls;
+mod unlogged;
 mod upstreams;
 mod visitors;
 mod warming;

@@ -166,3 +166,37 @@ fn a_ban_that_waits_in_memory_alone_is_found_to_be_lost_in_a_crash() {
     });
     assert!(checker.discovery(rules::NOT_LOST).is_some());
 }
+
+#[test]
+fn a_frozen_list_of_followers_is_found_to_leave_out_who_came_since() {
+    let frozen = |wants_own_word| System {
+        writes: 1,
+        fetches: 1,
+        fault: Some(Fault::Freeze),
+        is_strict: true,
+        rules: Rules {
+            wants_own_word,
+            ..Rules::default()
+        },
+    };
+    let checker = check(frozen(false));
+    assert!(checker.discovery(rules::NOT_BEFORE).is_some());
+    holds(frozen(true));
+}
+
+#[test]
+fn a_ban_before_a_late_commit_alone_is_found_to_be_too_early() {
+    for is_strict in [false, true] {
+        let checker = check(System {
+            writes: 1,
+            fetches: 1,
+            is_strict,
+            rules: Rules {
+                bans_at_end: false,
+                ..Rules::default()
+            },
+            ..System::default()
+        });
+        assert!(checker.discovery(rules::NOT_BANNED).is_some());
+    }
+}

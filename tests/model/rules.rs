@@ -26,6 +26,12 @@ pub(crate) struct Rules {
     pub(crate) fences: bool,
     /// What waits for the log when a write is answered survives its writer.
     pub(crate) spools: bool,
+    /// A write whose answer is streamed, and which the application makes while
+    /// it streams, is banned for after that too.
+    pub(crate) bans_at_end: bool,
+    /// A list of followers is believed where the writer's own follower says in
+    /// it that it has applied the entry.
+    pub(crate) wants_own_word: bool,
 }
 
 impl Default for Rules {
@@ -36,6 +42,8 @@ impl Default for Rules {
             leases: true,
             fences: true,
             spools: true,
+            bans_at_end: true,
+            wants_own_word: true,
         }
     }
 }
@@ -68,6 +76,9 @@ pub(crate) enum Fault {
     Swap,
     /// … and gives it back.
     SwapBack,
+    /// Who follows the log is from now on read from a copy that nobody writes:
+    /// a node that was demoted and has lost its primary.
+    Freeze,
 }
 
 /// How many times the clock has struck since something, as far as it matters:
@@ -86,6 +97,8 @@ pub(crate) struct State {
     spools: [Option<u8>; INSTANCES],
     /// The one whose place was taken.
     away: Option<Box<Redis>>,
+    /// A copy of the list of followers, which is read in its stead.
+    frozen: Option<Roll>,
     instances: [Instance; INSTANCES],
     writes_left: u8,
     fetches_left: u8,
@@ -103,9 +116,12 @@ struct Redis {
     /// Entries up to here were trimmed.
     horizon: u8,
     /// How far those who follow the log say they have applied it.
-    roll: [Option<(u8, u8)>; INSTANCES],
+    roll: Roll,
     record: Option<Record>,
 }
+
+/// The log that each instance follows, and how far it has applied it.
+type Roll = [Option<(u8, u8)>; INSTANCES];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Entry {
@@ -223,6 +239,7 @@ pub(crate) enum Action {
     Crash(usize),
     Swap,
     SwapBack,
+    Freeze,
 }
 
 impl Redis {
@@ -332,11 +349,11 @@ impl System {
         let is_complete = state.redis.incarnation == incarnation
             && writer.incarnation == Some(incarnation)
             && (writer.known >= LEASE || !self.rules.distrusts_young_logs);
-        let mut others = state.redis.roll.iter().enumerate();
-        is_complete
-            && others.all(|(other, ack)| {
-                other == who || ack.is_none_or(|(log, ack)| log == incarnation && ack >= at)
-            })
+        let roll = state.frozen.unwrap_or(state.redis.roll);
+        let has_applied = |ack: (u8, u8)| ack.0 == incarnation && ack.1 >= at;
+        let has_own_word = roll[who].is_some_and(has_applied) || !self.rules.wants_own_word;
+        let mut others = roll.iter().enumerate().filter(|(other, _)| *other != who);
+        is_complete && has_own_word && others.all(|(_, ack)| ack.is_none_or(has_applied))
     }
 
     /// Whether a look at the log would change anything.
@@ -411,9 +428,12 @@ impl System {
             }
             Action::Write(who) => {
                 state.writes_left -= 1;
-                state.origin += 1;
+                let number = state.origin + 1;
+                if self.rules.bans_at_end {
+                    state.origin = number;
+                }
                 instances[who].write = Some(Write {
-                    number: state.origin,
+                    number,
                     step: Step::Made,
                 });
             }
@@ -463,6 +483,7 @@ impl System {
             }
             Action::Answer(who) => {
                 let write = instances[who].write.take()?;
+                state.origin = state.origin.max(write.number);
                 state.answered = state.answered.max(write.number);
             }
             Action::AnswerPending(who) => {
@@ -501,6 +522,10 @@ impl System {
             Action::SwapBack => {
                 state.fault_left = None;
                 *redis = *state.away.take()?;
+            }
+            Action::Freeze => {
+                state.fault_left = None;
+                state.frozen = Some(redis.roll);
             }
             Action::Trim => {
                 state.fault_left = None;
@@ -639,6 +664,7 @@ impl Model for System {
             Some(Fault::Flush) => actions.push(Action::Flush),
             Some(Fault::Trim) => actions.push(Action::Trim),
             Some(Fault::Swap) => actions.push(Action::Swap),
+            Some(Fault::Freeze) => actions.push(Action::Freeze),
             // A look is answered sooner than Redis is swapped twice.
             Some(Fault::SwapBack) if !state.instances.iter().any(Instance::is_looking) => {
                 actions.push(Action::SwapBack);

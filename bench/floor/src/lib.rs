@@ -60,9 +60,14 @@ impl Asker {
 
     /// Asks for a target; says whether the answer was `200`.
     pub async fn ask(&mut self, target: &str) -> std::io::Result<bool> {
-        let Self { socket, buffer } = self;
         let request = format!("GET {target} HTTP/1.1\r\nhost: bench\r\n\r\n");
-        socket.write_all(request.as_bytes()).await?;
+        Ok(self.send(request.as_bytes()).await? == 200)
+    }
+
+    /// Sends a request as it is; gives the status of the answer.
+    pub async fn send(&mut self, request: &[u8]) -> std::io::Result<u16> {
+        let Self { socket, buffer } = self;
+        socket.write_all(request).await?;
         let mut filled = 0;
         let head_end = loop {
             let count = socket.read(&mut buffer[filled..]).await?;
@@ -74,7 +79,11 @@ impl Asker {
                 break end + 4;
             }
         };
-        let is_good = buffer.starts_with(b"HTTP/1.1 200");
+        let status = std::str::from_utf8(&buffer[9..12]).unwrap_or("0");
+        let status = status.parse().unwrap_or(0);
+        if status == 304 {
+            return Ok(status);
+        }
         let mut left = content_length(&buffer[..head_end]).saturating_sub(filled - head_end);
         while left > 0 {
             let most = left.min(buffer.len());
@@ -84,11 +93,13 @@ impl Asker {
             }
             left -= count;
         }
-        Ok(is_good)
+        Ok(status)
     }
 }
 
-fn content_length(head: &[u8]) -> usize {
+/// The `Content-Length` that a head states; 0 without.
+#[must_use]
+pub fn content_length(head: &[u8]) -> usize {
     let mut lines = head.split(|&byte| byte == b'\n');
     lines
         .find_map(|line| {

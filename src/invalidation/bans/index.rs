@@ -98,6 +98,23 @@ impl Key {
         }
     }
 
+    /// A scope of this key.
+    pub(super) fn scope(&self) -> Scope {
+        match self {
+            Self::All => Scope::All,
+            Self::Route(name) => Scope::Route(Arc::clone(name)),
+            Self::Tag(tag) => Scope::Tag((**tag).into()),
+            Self::Path(path) => Scope::Pattern(Pattern::literal(path)),
+            Self::Url(path, Url { host, query }) => Scope::Url {
+                host: host.clone(),
+                path: (**path).into(),
+                query: query.clone(),
+            },
+            Self::Below(path) => Scope::Pattern(Pattern::below(path)),
+            Self::Pattern(_, pattern) | Self::Anywhere(pattern) => Scope::Pattern(pattern.clone()),
+        }
+    }
+
     /// The path under which it is found, as a whole or as a prefix.
     pub(super) fn path(&self) -> Option<&Arc<str>> {
         match self {

@@ -9,12 +9,13 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Session;
-use crate::message::chunked::Then;
+use super::socket::READ_BYTES_MAX;
+use crate::message::chunked::{Found, Then};
 use crate::message::piped::{Feeder, Piped, Wanted, piped};
 use crate::server::wire::{Framing, Message};
 
 /// What is read at once of content (bytes).
-const CONTENT_READ_BYTES: usize = 16 * 1024;
+const CONTENT_READ_BYTES: usize = READ_BYTES_MAX;
 
 /// Content that nobody wants is read up to this, so that the connection can be
 /// used again (bytes).
@@ -46,8 +47,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin, S> Session<I, S> {
         };
         let here = length.and_then(|length| usize::try_from(length).ok());
         if let Some(here) = here.filter(|&here| here <= self.held.len()) {
-            let (passed, whole, _) = self.take_content(here);
-            self.used(passed);
+            // Counted content is what it looks like.
+            let whole = self.held.split_to(here).freeze();
+            self.framer.content(&whole, |_| {});
+            self.used(0);
             return Content::Whole(whole);
         }
         let (feeder, body) = piped(length);
@@ -58,13 +61,13 @@ impl<I: AsyncRead + AsyncWrite + Unpin, S> Session<I, S> {
         Content::Coming(feed, body)
     }
 
-    /// Takes the content that is among the first `count` of the bytes held.
-    fn take_content(&mut self, count: usize) -> (usize, Bytes, Then) {
+    /// Takes the content that is among `bytes`.
+    fn take_content(&mut self, bytes: &[u8]) -> (Bytes, Found) {
         let mut content = Vec::new();
-        let found = self.framer.content(&self.held[..count], |piece| {
-            content.extend_from_slice(piece);
-        });
-        (found.passed, content.into(), found.then)
+        let found = self
+            .framer
+            .content(bytes, |piece| content.extend_from_slice(piece));
+        (content.into(), found)
     }
 
     /// So many of the bytes held are done with.
@@ -90,8 +93,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin, S> Session<I, S> {
                 Poll::Ready(Wanted::Piece) => {}
                 Poll::Ready(Wanted::Nothing) | Poll::Pending => return has_fed,
             }
-            if self.held.is_empty() {
-                if std::mem::take(&mut open.is_expecting) && may_continue {
+            // It may send without having been told to.
+            let is_expecting = std::mem::take(&mut open.is_expecting);
+            let (piece, then) = if self.held.is_empty() {
+                if is_expecting && may_continue {
                     self.begin_outgoing();
                     let head = self.outgoing.head();
                     head.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
@@ -103,7 +108,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin, S> Session<I, S> {
                         *feed = None;
                         return true;
                     }
-                    Poll::Ready(Ok(read)) => self.held.extend_from_slice(read.bytes()),
+                    Poll::Ready(Ok(read)) => {
+                        let (piece, found) = self.take_content(read.bytes());
+                        self.held.extend_from_slice(&read.bytes()[found.passed..]);
+                        self.is_unseen = !self.held.is_empty();
+                        (piece, found.then)
+                    }
                     Poll::Ready(Err(error)) => {
                         self.is_half_closed = true;
                         open.feeder.fail(error);
@@ -111,11 +121,13 @@ impl<I: AsyncRead + AsyncWrite + Unpin, S> Session<I, S> {
                         return true;
                     }
                 }
-            }
-            // It sends without having been told to.
-            open.is_expecting = false;
-            let (passed, piece, then) = self.take_content(self.held.len());
-            self.used(passed);
+            } else {
+                let held = std::mem::take(&mut self.held);
+                let (piece, found) = self.take_content(&held);
+                self.held = held;
+                self.used(found.passed);
+                (piece, found.then)
+            };
             has_fed |= !piece.is_empty() || then != Then::More;
             match then {
                 Then::More if piece.is_empty() => {}

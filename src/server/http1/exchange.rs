@@ -103,8 +103,10 @@ where
             .unwrap_or_else(|rejection| self.stack.rejected(&self.service, rejection, received));
         let is_switch = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let flow = self.respond(response, asked, feed).await;
+        // Content that nobody read is not of the other protocol.
+        let has_all = !self.framer.is_in_content() && !self.framer.is_over();
         match (flow, upgrading) {
-            (Flow::Close, Some(upgrading)) if is_switch => Flow::Switch(upgrading),
+            (Flow::Close, Some(upgrading)) if is_switch && has_all => Flow::Switch(upgrading),
             (flow, _) => flow,
         }
     }

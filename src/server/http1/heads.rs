@@ -19,7 +19,7 @@ use crate::server::wire::{Framing, Message, Step};
 
 /// What is read at once between messages: many heads, or one and a small body
 /// (bytes).
-const HEAD_READ_BYTES: usize = 8 * 1024;
+const HEAD_READ_BYTES: usize = 20 * 1024;
 
 /// What is to be done next on a connection.
 pub(super) enum Next {

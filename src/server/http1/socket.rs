@@ -26,7 +26,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 const AHEAD_BYTES: usize = 2 * 1024;
 
 /// The largest read (bytes).
-const READ_BYTES_MAX: usize = 16 * 1024;
+pub(super) const READ_BYTES_MAX: usize = 32 * 1024;
 
 thread_local! {
     /// The buffer that answers are gathered in; of no connection.

@@ -9,13 +9,14 @@
 //! encoded; the body, unless it is large. A hit copies the lines and the body;
 //! whoever needs more takes it apart again ([`Kept::unpacked`]).
 
+use std::ops::Range;
 use std::slice::from_ref;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use prefetch_index::prefetch_index;
 use triomphe::ThinArc;
@@ -23,9 +24,10 @@ use triomphe::ThinArc;
 use super::Slot;
 use super::cold::Cold;
 use super::index::PLACE_BYTES;
-use super::lines::{self, Places};
+use super::lines::{self, Places, StoredLines};
 use super::place::Place;
 use crate::clock::Timestamp;
+use crate::message::digits::push_number;
 use crate::message::outgoing::{BodyBytes, SMALL_BYTES_MAX};
 use crate::semantics::freshness::{Freshness, LifetimeSource};
 use crate::semantics::key::CacheKey;
@@ -88,7 +90,7 @@ struct Times {
     stale_if_error_millis: u64,
     source: LifetimeSource,
     always_validate: bool,
-    never_stale: bool,
+    refuses_max_stale: bool,
     is_immutable: bool,
 }
 
@@ -236,24 +238,52 @@ impl Kept {
         })
     }
 
+    /// Whether it can be written as it is, or in part: its length is that of
+    /// its body, and its status has no rules of its own.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.fixed().is_plain
+    }
+
+    /// Its field lines, as they were stored.
+    #[must_use]
+    pub fn field_lines(&self) -> StoredLines<'_> {
+        StoredLines::new(self.lines())
+    }
+
     /// Writes the head as it goes to an HTTP/1 client, up to the place where
-    /// our member of `Cache-Status` is appended. False, and nothing written,
-    /// where the response needs a closer look: its length is not that of its
-    /// body, or its status has rules of its own.
-    pub fn write_head(&self, head: &mut Vec<u8>) -> bool {
-        let Fixed {
-            is_plain, status, ..
-        } = self.fixed();
-        if let (true, Some(reason)) = (is_plain, status.canonical_reason()) {
-            head.extend_from_slice(b"HTTP/1.1 ");
-            head.extend_from_slice(status.as_str().as_bytes());
-            head.push(b' ');
-            head.extend_from_slice(reason.as_bytes());
-            head.extend_from_slice(b"\r\n");
-            lines::append_for_client(head, self.lines(), self.fixed().places);
-            return true;
-        }
-        false
+    /// our member of `Cache-Status` is appended.
+    pub fn write_head(&self, head: &mut Vec<u8>) {
+        let status = self.fixed().status;
+        write_status(head, status);
+        lines::append_for_client(head, self.lines(), self.fixed().places);
+    }
+
+    /// The same of a `304`, with the fields whose names (in lower case) are
+    /// `wanted`.
+    pub fn write_not_modified(&self, head: &mut Vec<u8>, wanted: impl Fn(&str) -> bool) {
+        write_status(head, StatusCode::NOT_MODIFIED);
+        lines::append_some(head, self.lines(), self.fixed().places, wanted);
+        head.extend_from_slice(lines::CACHE_STATUS_BEGIN);
+    }
+
+    /// The same of a `206` with one part, which lies within the body.
+    pub fn write_partial(&self, head: &mut Vec<u8>, part: &Range<usize>) {
+        write_status(head, StatusCode::PARTIAL_CONTENT);
+        let places = self.fixed().places;
+        lines::append_some(head, self.lines(), places, |name| {
+            name != CONTENT_LENGTH.as_str() && name != CONTENT_RANGE.as_str()
+        });
+        head.extend_from_slice(b"content-length: ");
+        push_number(head, part.len() as u64);
+        head.extend_from_slice(b"\r\ncontent-range: bytes ");
+        push_number(head, part.start as u64);
+        head.push(b'-');
+        push_number(head, part.end as u64 - 1);
+        head.push(b'/');
+        push_number(head, self.body().count() as u64);
+        head.extend_from_slice(b"\r\n");
+        lines::append_cache_status(head, self.lines(), places);
     }
 
     /// The whole content.
@@ -348,7 +378,7 @@ impl Times {
             stale_while_revalidate,
             stale_if_error,
             always_validate,
-            never_stale,
+            refuses_max_stale,
             is_immutable,
         } = freshness;
         Self {
@@ -358,7 +388,7 @@ impl Times {
             stale_if_error_millis: millis(*stale_if_error),
             source: *source,
             always_validate: *always_validate,
-            never_stale: *never_stale,
+            refuses_max_stale: *refuses_max_stale,
             is_immutable: *is_immutable,
         }
     }
@@ -371,7 +401,7 @@ impl Times {
             stale_while_revalidate: Duration::from_millis(self.stale_while_revalidate_millis),
             stale_if_error: Duration::from_millis(self.stale_if_error_millis),
             always_validate: self.always_validate,
-            never_stale: self.never_stale,
+            refuses_max_stale: self.refuses_max_stale,
             is_immutable: self.is_immutable,
         }
     }
@@ -412,7 +442,15 @@ fn is_plain(head: &StoredHead, body_bytes: usize) -> bool {
     let has_rules = status.is_informational() || matches!(status.as_u16(), 204 | 205 | 206 | 304);
     let length = head.fields.get(CONTENT_LENGTH).map(HeaderValue::to_str);
     let is_length = matches!(length, Some(Ok(length)) if length.parse() == Ok(body_bytes));
-    is_length && !has_rules
+    is_length && !has_rules && status.canonical_reason().is_some()
+}
+
+fn write_status(head: &mut Vec<u8>, status: StatusCode) {
+    head.extend_from_slice(b"HTTP/1.1 ");
+    head.extend_from_slice(status.as_str().as_bytes());
+    head.push(b' ');
+    head.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    head.extend_from_slice(b"\r\n");
 }
 
 /// What an allocator with size classes gives for so many bytes: four classes

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use http::header::AGE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::message::lines::FieldLines;
 use crate::message::targeted::PANNIER_CACHE_CONTROL;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -62,19 +63,84 @@ fn write_line(lines: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
     lines.extend_from_slice(LINE_END);
 }
 
+/// How our member of `Cache-Status` begins on a line of its own.
+pub(super) const CACHE_STATUS_BEGIN: &[u8] = b"cache-status: ";
+
 /// Appends what clients get of `lines` to a head, up to the place where our
-/// member of `Cache-Status` is appended: a list on one line goes on there; one
-/// on several gets another line.
+/// member of `Cache-Status` is appended.
 pub(super) fn append_for_client(head: &mut Vec<u8>, lines: &[u8], places: Places) {
-    let lines = &lines[..places.hidden as usize];
-    let earlier = &lines[places.cache_status as usize..];
+    head.extend_from_slice(&lines[..places.cache_status as usize]);
+    append_cache_status(head, lines, places);
+}
+
+/// The same of `Cache-Status` alone: a list on one line goes on there; one
+/// on several gets another line.
+pub(super) fn append_cache_status(head: &mut Vec<u8>, lines: &[u8], places: Places) {
+    let earlier = &lines[places.cache_status as usize..places.hidden as usize];
     let is_one_line = memchr::memchr(b'\n', earlier) == earlier.len().checked_sub(1);
     if is_one_line && !earlier.is_empty() {
-        head.extend_from_slice(&lines[..lines.len() - LINE_END.len()]);
+        head.extend_from_slice(&earlier[..earlier.len() - LINE_END.len()]);
         head.extend_from_slice(b", ");
     } else {
-        head.extend_from_slice(lines);
-        head.extend_from_slice(b"cache-status: ");
+        head.extend_from_slice(earlier);
+        head.extend_from_slice(CACHE_STATUS_BEGIN);
+    }
+}
+
+/// Appends those of the lines before `Cache-Status` whose names are `wanted`.
+pub(super) fn append_some(
+    head: &mut Vec<u8>,
+    lines: &[u8],
+    places: Places,
+    wanted: impl Fn(&str) -> bool,
+) {
+    let lines = StoredLines::new(&lines[..places.cache_status as usize]);
+    for line in lines.iter().filter(|line| wanted(line.name)) {
+        head.extend_from_slice(line.whole);
+    }
+}
+
+/// Lines that were written here, as fields.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredLines<'a>(&'a [u8]);
+
+/// One of them.
+struct Line<'a> {
+    name: &'a str,
+    value: &'a [u8],
+    /// With its end.
+    whole: &'a [u8],
+}
+
+impl<'a> StoredLines<'a> {
+    pub(super) fn new(lines: &'a [u8]) -> Self {
+        Self(lines)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Line<'a>> + use<'a> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let colon = memchr::memchr(b':', rest)?;
+            let end = colon + memchr::memchr(b'\n', &rest[colon..])? + 1;
+            let (whole, after) = rest.split_at(end);
+            rest = after;
+            Some(Line {
+                name: std::str::from_utf8(&whole[..colon]).ok()?,
+                value: &whole[colon + 2..end - LINE_END.len()],
+                whole,
+            })
+        })
+    }
+}
+
+impl FieldLines for StoredLines<'_> {
+    fn lines<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        let named = self.iter().filter(move |line| line.name == name.as_str());
+        named.map(|line| line.value)
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.iter().map(|line| (line.name, line.value))
     }
 }
 

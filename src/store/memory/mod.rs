@@ -48,6 +48,7 @@ mod tests;
 
 pub use entry::Entry;
 pub use kept::{Kept, Marks};
+pub use lines::StoredLines;
 
 use content::Content;
 

@@ -49,6 +49,7 @@ pub(crate) struct Builder {
     routes: Vec<Route>,
     state: Option<PathBuf>,
     environment: Vec<(String, String)>,
+    threads: Option<usize>,
 }
 
 impl Builder {
@@ -115,12 +116,21 @@ impl Builder {
         self
     }
 
+    /// Has this many data threads.
+    #[allow(dead_code, reason = "tests/chaos has no use for it")]
+    pub(crate) fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
     /// The text of `proxy.toml`.
     pub(crate) fn text(&self) -> String {
+        let threads = self.threads.map(|threads| format!("threads = {threads}\n"));
+        let threads = threads.unwrap_or_default();
         let mut text = format!(
-            "listen = \"127.0.0.1:0\"\nupstream = \"{}\"\n\n\
+            "listen = \"127.0.0.1:0\"\nupstream = \"{}\"\n{}\n\
              [admin]\nlisten = \"127.0.0.1:0\"\n{}\n{}\n{}\n",
-            self.upstream, self.admin, self.redis, self.tables
+            self.upstream, threads, self.admin, self.redis, self.tables
         );
         for route in &self.routes {
             let _ = writeln!(

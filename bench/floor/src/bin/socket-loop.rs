@@ -2,11 +2,12 @@
 //! of every measurement too.
 //!
 //! `/1k/…` and `/128k/…` may be stored for a day, `/size/N/…` (N bytes) as
-//! well; `/pass/…` is 1 KiB that may not be. Reads heads only.
+//! well; `/pass/…` and `/dynamic/…` are 1 KiB that may not be. Reads heads, and
+//! leaves out content of a stated length.
 
 use std::collections::HashMap;
 
-use floor::{address, response};
+use floor::{address, content_length, response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -25,7 +26,7 @@ impl Answers {
         let target = head.split(|&byte| byte == b' ').nth(1).unwrap_or(b"/");
         if target.starts_with(b"/128k/") {
             &self.large
-        } else if target.starts_with(b"/pass/") {
+        } else if target.starts_with(b"/pass/") || target.starts_with(b"/dynamic/") {
             &self.pass
         } else if let Some(rest) = target.strip_prefix(b"/size/") {
             let digits = rest.split(|&byte| byte == b'/').next().unwrap_or(b"0");
@@ -63,17 +64,25 @@ async fn serve(mut socket: TcpStream) -> std::io::Result<()> {
     let mut buffer = vec![0; 16 * KIB];
     let mut filled = 0;
     let mut many = Vec::new();
+    let mut unread = 0;
     loop {
         let count = socket.read(&mut buffer[filled..]).await?;
         if count == 0 {
             return Ok(());
         }
         filled += count;
-        let mut taken = 0;
+        let mut taken = unread.min(filled);
+        unread -= taken;
         many.clear();
         while let Some(length) = memchr::memmem::find(&buffer[taken..filled], b"\r\n\r\n") {
             let head = &buffer[taken..taken + length + 4];
             taken += head.len();
+            if !head.starts_with(b"GET") {
+                let content = content_length(head);
+                let here = content.min(filled - taken);
+                taken += here;
+                unread = content - here;
+            }
             if taken == filled && many.is_empty() {
                 socket.write_all(answers.of(head)).await?;
             } else {

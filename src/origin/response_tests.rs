@@ -14,6 +14,7 @@ struct Told {
     interim: Vec<u16>,
     head: Option<(u16, Fields)>,
     content: Vec<u8>,
+    trailers: Option<HeaderMap>,
 }
 
 impl Sink for Told {
@@ -28,9 +29,13 @@ impl Sink for Told {
         self.head = Some((head.status.as_u16(), fields.collect()));
     }
 
-    fn content(&mut self, piece: &[u8]) {
-        assert!(self.head.is_some() && !piece.is_empty());
-        self.content.extend_from_slice(piece);
+    fn content(&mut self, piece: Piece<'_>) {
+        assert!(self.head.is_some() && !piece.bytes().is_empty());
+        self.content.extend_from_slice(&piece.take());
+    }
+
+    fn trailers(&mut self, fields: HeaderMap) {
+        self.trailers = Some(fields);
     }
 }
 
@@ -45,15 +50,12 @@ enum Ended {
 fn receive(pieces: &[&[u8]]) -> (Told, Ended) {
     let (mut response, mut told) = (Response::default(), Told::default());
     for (at, piece) in pieces.iter().enumerate() {
-        match response.receive(piece, &mut told) {
+        match response.receive(&mut BytesMut::from(*piece), &mut told) {
             Ok(Received { end: None, .. }) => {}
-            Ok(Received {
-                end: Some(is_clean),
-                ..
-            }) => {
+            Ok(Received { end: Some(end), .. }) => {
                 // What is behind it came along, or it did not.
                 let is_last = pieces[at + 1..].iter().all(|piece| piece.is_empty());
-                let is_clean = is_clean && is_last;
+                let is_clean = end == End::Clean && is_last;
                 return (told, Ended::Whole { is_clean });
             }
             Err(_) => return (told, Ended::Malformed),
@@ -71,6 +73,8 @@ fn some_response() -> impl Strategy<Value = Vec<u8>> {
         "Content-Length: 6",
         "Transfer-Encoding: chunked",
         "Connection: close",
+        "X-F: a\r\n b",
+        "X-S : a",
         "X-A:  b ",
         "no colon",
     ]);
@@ -113,5 +117,22 @@ proptest! {
         let start = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
         receive(&[&bytes]);
         receive(&[start, &bytes]);
+    }
+}
+
+#[test]
+fn content_is_kept_in_little_more_memory_than_it_takes() {
+    for (length, is_moved) in [(10, false), (700, false), (770, true), (1_000, true)] {
+        let mut buffer = BytesMut::with_capacity(1_024);
+        buffer.resize(length, b'x');
+        let read_into = buffer.as_ptr();
+        let content = 2..length;
+        let piece = Piece {
+            buffer: &mut buffer,
+            content,
+        };
+        let taken = piece.take();
+        assert_eq!(taken.len(), length - 2);
+        assert_eq!(taken.as_ptr() == read_into.wrapping_add(2), is_moved);
     }
 }

@@ -1,0 +1,267 @@
+//! Connections to the application: how they are made, and what is read from
+//! and written to them.
+//!
+//! Knows nothing of HTTP.
+
+use std::fmt;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::path::PathBuf;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::uri::Authority;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::client::TrustError;
+use super::error::{OriginError, OriginErrorKind};
+use super::tls;
+use crate::config::{OriginConfig, Upstream};
+use crate::telemetry::upstream::UpstreamCounters;
+
+/// A connection that is being made.
+pub(super) type Connecting = Pin<Box<dyn Future<Output = Result<Connection, OriginError>> + Send>>;
+
+/// What makes connections to one upstream.
+#[derive(Debug)]
+pub(super) struct Connector {
+    to: Arc<Destination>,
+    connect_timeout: Duration,
+    counters: Arc<UpstreamCounters>,
+}
+
+enum Destination {
+    Tcp(Place),
+    Tls(Place, TlsConnector),
+    Unix(PathBuf),
+}
+
+/// A host, without the brackets of an IPv6 address, and its port.
+#[derive(Debug)]
+struct Place {
+    host: String,
+    port: u16,
+}
+
+impl Connector {
+    /// # Errors
+    /// [`TrustError`] where an `https` upstream has no certificates to trust.
+    pub(super) fn new(
+        upstream: &Upstream,
+        config: &OriginConfig,
+        counters: &Arc<UpstreamCounters>,
+    ) -> Result<Self, TrustError> {
+        let to = match upstream {
+            Upstream::Http { authority } => Destination::Tcp(Place::of(authority, 80)),
+            Upstream::Https { authority } => {
+                let connector = tls::connector(config.ca_file.as_deref())?;
+                Destination::Tls(Place::of(authority, 443), connector)
+            }
+            Upstream::Unix { path } => Destination::Unix(path.clone()),
+        };
+        Ok(Self {
+            to: Arc::new(to),
+            connect_timeout: config.connect_timeout,
+            counters: Arc::clone(counters),
+        })
+    }
+
+    /// Makes a connection: all of it, TLS included, within its time.
+    pub(super) fn connect(&self) -> Connecting {
+        let to = Arc::clone(&self.to);
+        let counters = Arc::clone(&self.counters);
+        let limit = self.connect_timeout;
+        Box::pin(async move {
+            let connected = timeout(limit, to.connect(limit)).await;
+            let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            let stream = connected
+                .map_err(|error| OriginError::new(OriginErrorKind::of_connect(&error), error))?;
+            counters.opened.increment();
+            counters.open.add(1);
+            Ok(Connection {
+                stream,
+                made: Instant::now(),
+                counters,
+            })
+        })
+    }
+}
+
+impl Destination {
+    async fn connect(&self, limit: Duration) -> io::Result<Stream> {
+        Ok(match self {
+            Self::Tcp(place) => Stream::Tcp(place.connect(limit).await?),
+            Self::Tls(place, connector) => {
+                let name = ServerName::try_from(place.host.clone())
+                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+                let tcp = place.connect(limit).await?;
+                Stream::Tls(Box::new(connector.connect(name, tcp).await?))
+            }
+            Self::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
+        })
+    }
+}
+
+impl Place {
+    fn of(authority: &Authority, default_port: u16) -> Self {
+        let host = authority.host();
+        let host = host.strip_prefix('[').unwrap_or(host);
+        Self {
+            host: host.strip_suffix(']').unwrap_or(host).to_owned(),
+            port: authority.port_u16().unwrap_or(default_port),
+        }
+    }
+
+    /// Connects to the first of its addresses that takes the connection. Each
+    /// has an equal part of the time that those before it have left.
+    async fn connect(&self, limit: Duration) -> io::Result<TcpStream> {
+        let until = Instant::now() + limit;
+        let addresses: Vec<_> = lookup_host((self.host.as_str(), self.port))
+            .await?
+            .collect();
+        let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for (at, address) in addresses.iter().enumerate() {
+            let left = until.saturating_duration_since(Instant::now());
+            let others = u32::try_from(addresses.len() - at).unwrap_or(u32::MAX);
+            match timeout(left / others, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    stream.set_nodelay(true)?;
+                    return Ok(stream);
+                }
+                Ok(Err(error)) => failed = error,
+                Err(_) => failed = io::ErrorKind::TimedOut.into(),
+            }
+        }
+        Err(failed)
+    }
+}
+
+impl fmt::Debug for Destination {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(place) => write!(formatter, "Tcp({place:?})"),
+            Self::Tls(place, _) => write!(formatter, "Tls({place:?})"),
+            Self::Unix(path) => write!(formatter, "Unix({path:?})"),
+        }
+    }
+}
+
+/// A connection to the upstream, counted as open until it is dropped.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: Stream,
+    made: Instant,
+    counters: Arc<UpstreamCounters>,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    Unix(UnixStream),
+}
+
+impl Connection {
+    /// When it was made.
+    pub(super) fn made(&self) -> Instant {
+        self.made
+    }
+
+    /// Whether nothing came from the upstream, its end included, that was not
+    /// read.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let mut byte = [0];
+        let mut cx = Context::from_waker(Waker::noop());
+        Pin::new(self)
+            .poll_read(&mut cx, &mut ReadBuf::new(&mut byte))
+            .is_pending()
+    }
+
+    /// Reads what there is, as far as there is room: how much it was, none at
+    /// its end.
+    pub(super) fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        pin!(self.read_buf(buffer)).poll(cx)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.counters.open.subtract(1);
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
+            Stream::Unix(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+        }
+    }
+}
