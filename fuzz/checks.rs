@@ -381,6 +381,12 @@ pub(crate) fn fields_of_bytes(bytes: &[u8]) {
     fields_of_messages(named_fields(bytes));
 }
 
+/// Headers of the PROXY protocol: what is read is within its bounds, and the same
+/// however it comes.
+pub(crate) fn proxy_headers(bytes: &[u8]) {
+    pannier::server::proxied::check(bytes);
+}
+
 /// Records: any bytes, and any content under a right checksum, are a record
 /// or an error; a record that is read is written and read again.
 pub(crate) fn records(bytes: &[u8]) {

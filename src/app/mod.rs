@@ -127,14 +127,18 @@ fn load_tls(config: &Config) -> Result<Option<Arc<Tls>>, StartError> {
 fn entrances(config: &Config, tls: Option<&Arc<Tls>>) -> Vec<Entrance> {
     let own = config.tls.as_ref().and_then(|tls| tls.listen.as_deref());
     let of_all = tls.filter(|_| own.is_none());
-    let all = config.listen.iter().map(|&address| (address, of_all));
-    let own = own.into_iter().flatten().map(|&address| (address, tls));
-    all.chain(own)
-        .map(|(address, tls)| Entrance {
-            address,
-            tls: tls.cloned(),
-        })
-        .collect()
+    let all = config.listen.iter().map(|&address| Entrance {
+        address,
+        tls: of_all.cloned(),
+        proxy_protocol: config.proxy_protocol,
+    });
+    let proxy_protocol = config.tls.as_ref().is_some_and(|tls| tls.proxy_protocol);
+    let own = own.into_iter().flatten().map(|&address| Entrance {
+        address,
+        tls: tls.cloned(),
+        proxy_protocol,
+    });
+    all.chain(own).collect()
 }
 
 async fn serve(

@@ -61,6 +61,9 @@ pub use reload::restart_needed;
 pub struct Config {
     /// `listen`: addresses of the data plane; at least one.
     pub listen: Vec<SocketAddr>,
+    /// `proxy_protocol`: a connection to `listen` begins with a header of the PROXY
+    /// protocol (`false`).
+    pub proxy_protocol: bool,
     /// `upstream`: the application behind.
     pub upstream: Upstream,
     /// `threads`: data threads, at least one (`0`: the cores available).
@@ -120,6 +123,9 @@ pub enum Upstream {
 pub struct TlsConfig {
     /// `listen`: where TLS is spoken; `None`: at [`Config::listen`].
     pub listen: Option<Vec<SocketAddr>>,
+    /// `proxy_protocol`: a connection there begins with a header of the PROXY
+    /// protocol (`false`).
+    pub proxy_protocol: bool,
     /// `certificate` and `key`, which are the first, and `[[tls.certificates]]`.
     pub certificates: Vec<CertificateFiles>,
     /// `client_ca`: PEM file of authorities, one of which must have signed a

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::kinds::{Choice, Durations, List, OneOrMore, Parsed, Sizes, Whole, Wrong};
+use super::kinds::{Choice, Durations, Flag, List, OneOrMore, Parsed, Sizes, Whole, Wrong};
 use super::reader::Table;
 use super::{
     AdminConfig, CoalescingConfig, CoherenceConfig, CoherenceMode, Config, DefaultInvalidation,
@@ -32,6 +32,12 @@ pub(super) fn config(mut root: Table<'_>, upstream_if_missing: Upstream) -> Conf
         vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 8080)],
         OneOrMore(address::listen()),
         "Where clients connect. Port 0 takes any free port.",
+    );
+    let proxy_protocol = root.option(
+        "proxy_protocol",
+        false,
+        Flag,
+        "Whether a connection to `listen` begins with a header of the PROXY protocol, version 1 or 2, that says whose it is: from limits.trusted_proxies alone; any other connection is closed.",
     );
     let upstream = root.required(
         "upstream",
@@ -92,9 +98,11 @@ pub(super) fn config(mut root: Table<'_>, upstream_if_missing: Upstream) -> Conf
     let all: Vec<SocketAddr> = [&*listen, tls_listen.unwrap_or_default()].concat();
     checks::listeners(&root, &all, admin.as_ref());
     checks::no_loop(&root, &all, upstream.as_ref());
+    checks::proxy_protocol(&root, proxy_protocol, tls.as_ref(), &limits);
     root.finish();
     Config {
         listen,
+        proxy_protocol,
         upstream: upstream.unwrap_or(upstream_if_missing),
         threads: match threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),

@@ -11,6 +11,7 @@ pub fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
     // Taken apart, so that a key added later has to be placed here.
     let Config {
         listen,
+        proxy_protocol,
         threads,
         tls,
         admin,
@@ -30,10 +31,15 @@ pub fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
     } = old;
     [
         ("listen", *listen != new.listen),
+        ("proxy_protocol", *proxy_protocol != new.proxy_protocol),
         ("threads", *threads != new.threads),
         (
             "tls.listen",
             tls_listen(tls.as_ref()) != tls_listen(new.tls.as_ref()),
+        ),
+        (
+            "tls.proxy_protocol",
+            proxy_protocol_in_tls(tls.as_ref()) != proxy_protocol_in_tls(new.tls.as_ref()),
         ),
         ("admin", *admin != new.admin),
         ("redis", *redis != new.redis),
@@ -51,6 +57,10 @@ fn tls_listen(tls: Option<&TlsConfig>) -> Option<Option<&[SocketAddr]>> {
     tls.map(|tls| tls.listen.as_deref())
 }
 
+fn proxy_protocol_in_tls(tls: Option<&TlsConfig>) -> bool {
+    tls.is_some_and(|tls| tls.proxy_protocol)
+}
+
 impl Config {
     /// This configuration with the values that are read only at the start
     /// taken from the one that was started with.
@@ -62,6 +72,7 @@ impl Config {
         let tls = match (self.tls, &started.tls) {
             (Some(new), Some(started)) => Some(TlsConfig {
                 listen: started.listen.clone(),
+                proxy_protocol: started.proxy_protocol,
                 ..new
             }),
             (_, started) => started.clone(),
@@ -70,6 +81,7 @@ impl Config {
             memory,
             tls,
             listen: started.listen.clone(),
+            proxy_protocol: started.proxy_protocol,
             threads: started.threads,
             admin: started.admin.clone(),
             redis: started.redis.clone(),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::kinds::{OneOrMore, Parsed, Wrong};
+use super::kinds::{Flag, OneOrMore, Parsed, Wrong};
 use super::options::pem_file;
 use super::reader::Table;
 use super::{CertificateFiles, TlsConfig, address};
@@ -16,6 +16,19 @@ pub(super) fn read(mut table: Table<'_>) -> Option<TlsConfig> {
         OneOrMore(address::listen()),
         "Where clients connect with TLS. Without it, TLS is what the `listen` at the top of the file speaks.",
     );
+    let proxy_protocol = table.option(
+        "proxy_protocol",
+        false,
+        Flag,
+        "As at the top of the file, for connections to `tls.listen`.",
+    );
+    if proxy_protocol && listen.is_none() {
+        table.problem(
+            "proxy_protocol",
+            "`tls.proxy_protocol` is for `tls.listen`, which is left out",
+            Some("write `proxy_protocol` at the top of the file".to_owned()),
+        );
+    }
     let first = pair(
         &mut table,
         "The chain of certificates, PEM, the server's own first: for clients that name no host, or one that no other certificate is for.",
@@ -47,6 +60,7 @@ pub(super) fn read(mut table: Table<'_>) -> Option<TlsConfig> {
     let certificates: Option<Vec<_>> = std::iter::once(first).chain(others).collect();
     Some(TlsConfig {
         listen,
+        proxy_protocol,
         certificates: certificates?,
         client_ca,
     })

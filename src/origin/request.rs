@@ -94,10 +94,9 @@ impl Sender {
     /// The peer at `address`, as the limits have it.
     #[must_use]
     pub fn new(address: IpAddr, scheme: Scheme, limits: &Limits, version: Version) -> Self {
-        let trusted = &limits.trusted_proxies;
         Self {
             address,
-            is_trusted: trusted.iter().any(|network| network.contains(address)),
+            is_trusted: limits.trusts(address),
             underscore_fields: limits.underscore_fields,
             scheme,
             version,

@@ -102,6 +102,11 @@ impl Proxy {
         self.shared.telemetry.handshakes_failed().increment();
     }
 
+    /// Counts a connection that was closed for its PROXY header.
+    pub fn proxy_header_refused(&self) {
+        self.shared.telemetry.proxy_headers_refused().increment();
+    }
+
     /// Counts a request of `peer` that was refused before it came here, and
     /// whose head had been read at `received`.
     pub fn refused(&self, status: StatusCode, peer: Peer, received: Instant) {

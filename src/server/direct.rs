@@ -32,6 +32,9 @@ pub trait Direct {
     /// A TLS handshake came to nothing: to be counted.
     fn handshake_failed(&self);
 
+    /// A connection was closed for its PROXY header: to be counted.
+    fn proxy_header_refused(&self);
+
     /// A request was refused before it came to the service: to be counted.
     fn refused(&self, status: StatusCode, peer: Peer, received: Instant);
 
@@ -62,6 +65,10 @@ impl Direct for Proxy {
 
     fn handshake_failed(&self) {
         Self::handshake_failed(self);
+    }
+
+    fn proxy_header_refused(&self) {
+        Self::proxy_header_refused(self);
     }
 
     fn refused(&self, status: StatusCode, peer: Peer, received: Instant) {

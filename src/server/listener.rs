@@ -42,13 +42,19 @@ pub struct Entrance {
     pub address: SocketAddr,
     /// TLS, where that is spoken.
     pub tls: Option<Arc<Tls>>,
+    /// Whether a connection begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
 }
 
 impl Entrance {
     /// One where HTTP is spoken as it is.
     #[must_use]
     pub fn plain(address: SocketAddr) -> Self {
-        Self { address, tls: None }
+        Self {
+            address,
+            tls: None,
+            proxy_protocol: false,
+        }
     }
 }
 
@@ -150,7 +156,7 @@ where
     let accepting = listeners.into_iter().map(|(listener, entrance)| {
         let accept = accept(
             listener,
-            entrance,
+            Arc::new(entrance),
             Arc::clone(&places),
             service.clone(),
             Arc::clone(&limits),
@@ -173,7 +179,7 @@ where
 
 async fn accept<S, E>(
     listener: TcpListener,
-    entrance: Entrance,
+    entrance: Arc<Entrance>,
     places: Arc<Places>,
     service: S,
     limits: Arc<ArcSwap<Limits>>,
@@ -197,7 +203,7 @@ async fn accept<S, E>(
         tokio::spawn(connection::serve(
             socket,
             peer,
-            entrance.tls.clone(),
+            Arc::clone(&entrance),
             place,
             service.clone(),
             limits.load_full(),

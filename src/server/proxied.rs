@@ -131,10 +131,16 @@ fn source_of(block: &[u8], family: u8) -> Option<SocketAddr> {
     };
     if family == 0x11 {
         let (address, _) = block.split_first_chunk::<4>()?;
-        Some(SocketAddr::new(Ipv4Addr::from(*address).into(), port_at(8)?))
+        Some(SocketAddr::new(
+            Ipv4Addr::from(*address).into(),
+            port_at(8)?,
+        ))
     } else {
         let (address, _) = block.split_first_chunk::<16>()?;
-        Some(SocketAddr::new(Ipv6Addr::from(*address).into(), port_at(32)?))
+        Some(SocketAddr::new(
+            Ipv6Addr::from(*address).into(),
+            port_at(32)?,
+        ))
     }
 }
 
@@ -190,8 +196,14 @@ mod tests {
         let with_extensions = [&V4[..], &[0x04, 0, 2, 0, 0]].concat();
         let unix = [0; 216];
         for (bytes, source) in [
-            (b"PROXY TCP4 192.0.2.7 10.0.0.1 4660 80\r\n".to_vec(), Some("192.0.2.7:4660")),
-            (b"PROXY TCP6 2001:db8::7 ::1 9 80\r\n".to_vec(), Some("[2001:db8::7]:9")),
+            (
+                b"PROXY TCP4 192.0.2.7 10.0.0.1 4660 80\r\n".to_vec(),
+                Some("192.0.2.7:4660"),
+            ),
+            (
+                b"PROXY TCP6 2001:db8::7 ::1 9 80\r\n".to_vec(),
+                Some("[2001:db8::7]:9"),
+            ),
             (b"PROXY UNKNOWN\r\n".to_vec(), None),
             (b"PROXY UNKNOWN what ever it says\r\n".to_vec(), None),
             (v2(0x21, 0x11, 12, &V4), Some("192.0.2.7:4660")),
@@ -207,7 +219,11 @@ mod tests {
             let text = String::from_utf8_lossy(&bytes).into_owned();
             assert_eq!(find(&bytes), Found::Header(bytes.len(), source), "{text}");
             let followed = [&bytes[..], b"GET / HTTP/1.1"].concat();
-            assert_eq!(find(&followed), Found::Header(bytes.len(), source), "{text}");
+            assert_eq!(
+                find(&followed),
+                Found::Header(bytes.len(), source),
+                "{text}"
+            );
             check(&followed);
         }
     }

@@ -180,6 +180,11 @@ pub(super) const TLS_RELOADS_FAILED: Family = counter(
     "Times that changed certificates could not be used, and the old ones stayed.",
     &[],
 );
+pub(super) const PROXY_HEADERS_REFUSED: Family = counter(
+    "pannier_proxy_headers_refused_total",
+    "Connections closed for want of a PROXY header from a peer that is trusted.",
+    &[],
+);
 pub(super) const SPANS: Family = counter(
     "pannier_spans_total",
     "Spans of requests, by what became of them; only where they are exported.",
@@ -218,12 +223,15 @@ pub(super) const PROCESS_THREADS: Family = gauge(
     &[],
 );
 
-pub(super) const FAMILIES: [&Family; 42] = [
+pub(super) const FAMILIES: [&Family; 45] = [
     &REQUESTS,
     &REQUEST_DURATION,
     &UPSTREAM_DURATION,
     &BODY_BYTES,
     &CONNECTIONS_FAILED,
+    &HANDSHAKES_FAILED,
+    &TLS_RELOADS_FAILED,
+    &PROXY_HEADERS_REFUSED,
     &INFLIGHT,
     &WAITING,
     &REFUSED,

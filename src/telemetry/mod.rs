@@ -76,6 +76,7 @@ pub struct Telemetry {
     connections_failed: Counter,
     handshakes_failed: Counter,
     tls_reloads_failed: Counter,
+    proxy_headers_refused: Counter,
     upstream: Arc<UpstreamCounters>,
     top_keys: TopKeys,
     history: parking_lot::Mutex<History>,
@@ -104,6 +105,7 @@ impl Telemetry {
             connections_failed: Counter::default(),
             handshakes_failed: Counter::default(),
             tls_reloads_failed: Counter::default(),
+            proxy_headers_refused: Counter::default(),
             upstream: Arc::default(),
             top_keys: TopKeys::default(),
             access: AccessLog::default(),
@@ -211,6 +213,13 @@ impl Telemetry {
     #[must_use]
     pub fn tls_reloads_failed(&self) -> &Counter {
         &self.tls_reloads_failed
+    }
+
+    /// Connections closed for the PROXY header they did not, or might not, begin
+    /// with.
+    #[must_use]
+    pub fn proxy_headers_refused(&self) -> &Counter {
+        &self.proxy_headers_refused
     }
 
     /// The spans of requests.

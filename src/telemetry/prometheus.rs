@@ -99,6 +99,8 @@ impl Collector for TelemetryCollector {
         page.value(&families::HANDSHAKES_FAILED, failed);
         let failed = self.telemetry.tls_reloads_failed().get();
         page.value(&families::TLS_RELOADS_FAILED, failed);
+        let refused = self.telemetry.proxy_headers_refused().get();
+        page.value(&families::PROXY_HEADERS_REFUSED, refused);
         queues(&mut page, &self.telemetry);
         caches(&mut page, &routes);
         upstream(&mut page, self.telemetry.upstream());

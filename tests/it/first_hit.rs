@@ -135,7 +135,7 @@ async fn a_plain_hit_says_what_any_other_hit_says() {
             let asked = proxy.get(path).header("Accept-Language", "de");
             fields
                 .iter()
-                .fold(asked, |asked, (name, value)| asked.header(*name, *value))
+                .fold(asked, |asked, (name, value)| asked.header(name, value))
         };
         let plain = ask().await;
         // A field of no meaning that keeps the request from being plain.

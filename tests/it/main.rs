@@ -16,6 +16,7 @@ mod lifecycle;
 mod limits;
 mod metrics;
 mod passing;
+mod proxied;
 mod ranges;
 mod redis;
 mod reuse;

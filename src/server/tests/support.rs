@@ -316,6 +316,8 @@ impl<T> Direct for tower::util::ServiceFn<T> {
 
     fn handshake_failed(&self) {}
 
+    fn proxy_header_refused(&self) {}
+
     fn refused(&self, _: StatusCode, _: Peer, _: Instant) {}
 
     fn pass_directly(&self, _: &Plain<'_>, _: Peer, _: Instant) -> Option<Box<DirectPass>> {

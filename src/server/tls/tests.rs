@@ -28,6 +28,7 @@ fn written(folder: &Path, file: &str, names: &[&str]) -> (CertificateFiles, Vec<
 fn config(certificates: Vec<CertificateFiles>) -> TlsConfig {
     TlsConfig {
         listen: None,
+        proxy_protocol: false,
         certificates,
         client_ca: None,
     }

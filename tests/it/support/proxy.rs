@@ -48,6 +48,7 @@ pub(crate) struct Builder {
     tables: String,
     routes: Vec<Route>,
     state: Option<PathBuf>,
+    top: String,
     environment: Vec<(String, String)>,
     threads: Option<usize>,
 }
@@ -75,6 +76,13 @@ impl Builder {
     /// Adds a route.
     pub(crate) fn route(mut self, path: &str, write: impl FnOnce(Route) -> Route) -> Self {
         self.routes.push(write(Route::new(path)));
+        self
+    }
+
+    /// Adds a line at the top of the file.
+    #[allow(dead_code, reason = "tests/chaos has no use for it")]
+    pub(crate) fn top(mut self, line: &str) -> Self {
+        let _ = writeln!(self.top, "{line}");
         self
     }
 
@@ -126,11 +134,11 @@ impl Builder {
     /// The text of `proxy.toml`.
     pub(crate) fn text(&self) -> String {
         let threads = self.threads.map(|threads| format!("threads = {threads}\n"));
-        let threads = threads.unwrap_or_default();
+        let top = threads.unwrap_or_default() + &self.top;
         let mut text = format!(
             "listen = \"127.0.0.1:0\"\nupstream = \"{}\"\n{}\n\
              [admin]\nlisten = \"127.0.0.1:0\"\n{}\n{}\n{}\n",
-            self.upstream, threads, self.admin, self.redis, self.tables
+            self.upstream, top, self.admin, self.redis, self.tables
         );
         for route in &self.routes {
             let _ = writeln!(
