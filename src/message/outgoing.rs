@@ -22,6 +22,15 @@ pub enum BodyBytes<'a> {
 }
 
 impl BodyBytes<'_> {
+    /// A part of them, to be kept.
+    #[must_use]
+    pub fn share(&self, part: Range<usize>) -> Bytes {
+        match self {
+            Self::Small(bytes) => Bytes::copy_from_slice(&bytes[part]),
+            Self::Large(bytes) => bytes.slice(part),
+        }
+    }
+
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {

@@ -8,37 +8,44 @@
 //! but a look.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderName, Version};
+use http::{HeaderMap, HeaderName, Method, Response, Version};
 use httparse::Header;
 
 use super::ask::AsksFor;
 use super::reply::Given;
-use super::shared::Shared;
-use super::told::Hit;
+use super::shared::{Shared, Site};
+use super::told::{CacheStatus, Hit, Told};
 use super::{Peer, reply, session};
+use crate::clock::Timestamp;
+use crate::gate::Permit;
+use crate::message::Body;
 use crate::message::directives::RequestDirectives;
 use crate::message::fields::{is_hop_by_hop, is_of_the_way, is_rewritten};
 use crate::message::lines::FieldLines;
 use crate::message::outgoing::Outgoing;
 use crate::origin::request::{Sender, names_override, passes_underscore};
+use crate::route::Route;
 use crate::rule::{self, Rule};
 use crate::semantics::key::CacheKey;
+use crate::semantics::outcome::CacheResult;
 use crate::semantics::query::asks_for_bypass;
 use crate::semantics::reuse::Reuse;
 use crate::semantics::target::RequestTarget;
 use crate::semantics::told::ToldTarget;
+use crate::store::memory::Kept;
 use crate::telemetry::spans::TRACEPARENT;
 
-/// A GET of HTTP/1.1 for a path, without content, that asks nothing of the
-/// connection.
+/// A GET for a path, without content, that asks nothing of the connection: of
+/// HTTP/1.1 as it was parsed, or of HTTP/2.
 #[derive(Clone, Copy, Debug)]
-pub struct Plain<'a> {
+pub struct Plain<'a, F: ?Sized = [Header<'a>]> {
     target: &'a str,
     /// As the client named it.
     host: &'a str,
-    fields: &'a [Header<'a>],
+    fields: &'a F,
     asks_for: AsksFor,
 }
 
@@ -51,23 +58,57 @@ impl<'a> Plain<'a> {
         if head.method != Some("GET") || head.version != Some(1) {
             return None;
         }
+        Self::with(target, head.headers)
+    }
+}
+
+impl<'a> Plain<'a, HeaderMap> {
+    /// A request of HTTP/2 without content, where it is plain. The caller has
+    /// checked its head and said the authority in `Host`.
+    #[must_use]
+    pub fn of_parts(parts: &'a http::request::Parts) -> Option<Self> {
+        let target = parts.uri.path_and_query()?.as_str();
+        if parts.method != Method::GET || !target.starts_with('/') {
+            return None;
+        }
+        Self::with(target, &parts.headers)
+    }
+}
+
+impl<'a, F: FieldLines + ?Sized> Plain<'a, F> {
+    fn with(target: &'a str, fields: &'a F) -> Option<Self> {
         let mut host = None;
         let mut asks_for = AsksFor::default();
-        for field in &*head.headers {
-            if is_for_connection(field) {
+        for (name, value) in fields.all() {
+            if is_for_connection(name, value) {
                 return None;
             }
-            asks_for.note(field.name);
-            if field.name.eq_ignore_ascii_case("host") {
-                host = std::str::from_utf8(field.value).ok();
+            asks_for.note(name);
+            if name.eq_ignore_ascii_case("host") {
+                host = std::str::from_utf8(value).ok();
             }
         }
         Some(Self {
             target,
             host: host?,
-            fields: head.headers,
+            fields,
             asks_for,
         })
+    }
+
+    pub(super) fn field(&self, name: &HeaderName) -> Option<&[u8]> {
+        let (_, value) = self
+            .fields
+            .all()
+            .find(|(field, _)| field.eq_ignore_ascii_case(name.as_str()))?;
+        Some(value)
+    }
+
+    pub(super) fn path_and_query(&self) -> (&'a str, Option<&'a str>) {
+        match self.target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (self.target, None),
+        }
     }
 }
 
@@ -76,18 +117,6 @@ impl Plain<'_> {
     #[must_use]
     pub fn target(&self) -> &str {
         self.target
-    }
-
-    pub(super) fn field(&self, name: &HeaderName) -> Option<&[u8]> {
-        let is_it = |field: &&Header<'_>| field.name.eq_ignore_ascii_case(name.as_str());
-        self.fields.iter().find(is_it).map(|field| field.value)
-    }
-
-    pub(super) fn path_and_query(&self) -> (&str, Option<&str>) {
-        match self.target.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (self.target, None),
-        }
     }
 
     pub(super) fn host(&self) -> &str {
@@ -102,19 +131,19 @@ impl Plain<'_> {
 /// The fields of a plain request as they go to the origin, as far as they go
 /// as they came. What is set or added to on the way is as if it were not there:
 /// no response is stored for requests without it, so that none is found.
-struct AsForwarded<'a> {
-    fields: &'a [Header<'a>],
+struct AsForwarded<'a, F: ?Sized> {
+    fields: &'a F,
     sender: Sender,
 }
 
-impl AsForwarded<'_> {
+impl<F: ?Sized> AsForwarded<'_, F> {
     fn passes(&self, name: &str) -> bool {
         let is_kept = self.sender.is_trusted || !is_of_the_way(name);
         is_kept && !is_hop_by_hop(name) && passes_underscore(name, self.sender.underscore_fields)
     }
 }
 
-impl FieldLines for AsForwarded<'_> {
+impl<F: FieldLines + ?Sized> FieldLines for AsForwarded<'_, F> {
     fn lines<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
         let is_seen = !rule::holds(Rule::ForwardedFields)
             || (!is_rewritten(name) && self.passes(name.as_str()));
@@ -128,19 +157,87 @@ impl FieldLines for AsForwarded<'_> {
 
 /// Whether a field has a meaning for the connection or the framing, or makes
 /// another request of this one.
-fn is_for_connection(field: &Header<'_>) -> bool {
-    let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+fn is_for_connection(name: &str, value: &[u8]) -> bool {
+    let is = |known: &str| name.eq_ignore_ascii_case(known);
     // The length first: it tells most names apart at once.
-    let is_of_it = match field.name.len() {
+    let is_of_it = match name.len() {
         2 => is("te"),
         6 => is("expect"),
         7 => is("upgrade"),
-        10 => is("connection") && !field.value.eq_ignore_ascii_case(b"keep-alive"),
+        10 => is("connection") && !value.eq_ignore_ascii_case(b"keep-alive"),
         14 => is("content-length"),
         17 => is("transfer-encoding"),
         _ => false,
     };
-    is_of_it || names_override(field.name)
+    is_of_it || names_override(name)
+}
+
+/// What memory answers a plain request with.
+struct Found<'a> {
+    route: &'a Arc<Route>,
+    kept: Kept,
+    given: Given,
+    now: Timestamp,
+    /// Leave to be answered.
+    _permit: Permit,
+}
+
+impl<'a> Found<'a> {
+    /// A fresh response for a request that came from `peer` at `received`.
+    fn find<F: FieldLines + ?Sized>(
+        shared: &Shared,
+        site: &'a Site,
+        plain: &Plain<'_, F>,
+        peer: Peer,
+        received: Instant,
+    ) -> Option<Self> {
+        if plain.asks_for.goes_past_the_store() {
+            return None;
+        }
+        let (path, query) = plain.path_and_query();
+        let target = RequestTarget::of(path, query);
+        if target.is_ambiguous || session::is_brought(site.config.coherence.session, plain.fields) {
+            return None;
+        }
+        let index = site.routes.find_index(&target.path)?;
+        let (route, cache) = (&site.routes.routes()[index], &site.caches[index]);
+        if asks_for_bypass(&route.key, query) {
+            return None;
+        }
+        let host = if plain.host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Cow::Owned(plain.host.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(plain.host)
+        };
+        let (client, scheme) = (peer.address.ip(), peer.scheme);
+        let sender = Sender::new(client, scheme, &site.config.limits, Version::HTTP_11);
+        let told = if sender.is_trusted {
+            ToldTarget::of(plain.fields, &host, scheme)
+        } else {
+            ToldTarget::by_us(scheme)
+        };
+        let forwarded = AsForwarded {
+            fields: plain.fields,
+            sender,
+        };
+        let here = (host.as_ref(), &told);
+        let key = CacheKey::of(&route.fingerprint, &route.key, here, &target, &forwarded);
+        let kept = shared.find_kept(cache, &key, &forwarded)?;
+        let now = shared.clock.now();
+        let directives = RequestDirectives::default();
+        let is_fresh = shared.assess(&kept, received, now, &directives) == Reuse::Fresh;
+        if !is_fresh || !kept.is_plain() {
+            return None;
+        }
+        Some(Self {
+            route,
+            given: Given::to(plain.asks_for, plain.fields, &kept)?,
+            kept,
+            now,
+            // At the bound on what is under way everybody waits in one queue.
+            _permit: shared.telemetry.requests().try_enter()?,
+        })
+    }
 }
 
 /// Answers a plain request, if a fresh response is in memory for it: writes
@@ -152,68 +249,48 @@ pub(super) fn answer(
     received: Instant,
     outgoing: &mut Outgoing,
 ) -> bool {
-    if plain.asks_for.goes_past_the_store() {
-        return false;
-    }
-    let (path, query) = plain.path_and_query();
-    let target = RequestTarget::of(path, query);
-    if target.is_ambiguous {
-        return false;
-    }
     let site = shared.site.load();
-    if session::is_brought(site.config.coherence.session, plain.fields) {
-        return false;
-    }
-    let Some(index) = site.routes.find_index(&target.path) else {
-        return false;
-    };
-    let (route, cache) = (&site.routes.routes()[index], &site.caches[index]);
-    if asks_for_bypass(&route.key, query) {
-        return false;
-    }
-    let host = if plain.host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        Cow::Owned(plain.host.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(plain.host)
-    };
-    let (client, scheme) = (peer.address.ip(), peer.scheme);
-    let sender = Sender::new(client, scheme, &site.config.limits, Version::HTTP_11);
-    let told = if sender.is_trusted {
-        ToldTarget::of(plain.fields, &host, scheme)
-    } else {
-        ToldTarget::by_us(scheme)
-    };
-    let forwarded = AsForwarded {
-        fields: plain.fields,
-        sender,
-    };
-    let here = (host.as_ref(), &told);
-    let key = CacheKey::of(&route.fingerprint, &route.key, here, &target, &forwarded);
-    let Some(kept) = shared.find_kept(cache, &key, &forwarded) else {
-        return false;
-    };
-    let now = shared.clock.now();
-    let directives = RequestDirectives::default();
-    let is_fresh = shared.assess(&kept, received, now, &directives) == Reuse::Fresh;
-    if !is_fresh {
-        return false;
-    }
-    let Some(given) = Given::to(plain.asks_for, plain.fields, &kept) else {
-        return false;
-    };
-    // At the bound on what is under way everybody waits in one queue.
-    let Some(_permit) = shared.telemetry.requests().try_enter() else {
+    let Some(found) = Found::find(shared, &site, plain, peer, received) else {
         return false;
     };
     let hit = Hit {
         telemetry: &shared.telemetry,
-        route,
-        path,
-        now,
+        route: found.route,
+        path: plain.path_and_query().0,
+        now: found.now,
         started: received,
-        client,
+        client: peer.address.ip(),
         span: shared.telemetry.spans().begin(|| plain.field(&TRACEPARENT)),
-        saved: kept.fetch_cost(),
+        saved: found.kept.fetch_cost(),
     };
-    reply::write_hit(&hit, &kept, given, outgoing)
+    reply::write_hit(&hit, &found.kept, found.given, outgoing);
+    true
+}
+
+/// The same for a request of HTTP/2: gives the response.
+pub(super) fn respond(
+    shared: &Shared,
+    parts: &http::request::Parts,
+    peer: Peer,
+    received: Instant,
+) -> Option<Response<Body>> {
+    let plain = Plain::of_parts(parts)?;
+    let site = shared.site.load();
+    let found = Found::find(shared, &site, &plain, peer, received)?;
+    let told = Told {
+        telemetry: Arc::clone(&shared.telemetry),
+        route: Some(Arc::clone(found.route)),
+        method: Method::GET,
+        uri: parts.uri.clone(),
+        started: received,
+        now: found.now,
+        client: peer.address.ip(),
+        span: shared.telemetry.spans().begin(|| plain.field(&TRACEPARENT)),
+        cache: CacheResult::Hit,
+        status: CacheStatus::default(),
+        ages: None,
+        upstream: None,
+        saved: Some(found.kept.fetch_cost()),
+    };
+    Some(reply::hit(told, &found.kept, &found.given))
 }

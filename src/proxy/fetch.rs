@@ -71,7 +71,8 @@ impl Fetch {
     /// Starts it. The receiver may be dropped: the fetch goes on.
     pub(super) fn start(self) -> oneshot::Receiver<First> {
         let (client, receiver) = oneshot::channel();
-        tokio::spawn(self.run(client));
+        // Moved about by the runtime: as a pointer.
+        tokio::spawn(Box::pin(self.run(client)));
         receiver
     }
 

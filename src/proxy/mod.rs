@@ -128,6 +128,19 @@ impl Proxy {
         direct::answer(&self.shared, plain, peer, received, outgoing)
     }
 
+    /// Answers a request of HTTP/2 without content from memory, if it is plain
+    /// and a fresh response is there. Else nothing has happened, and
+    /// [`Proxy::serve`] answers it.
+    #[must_use]
+    pub fn respond_directly(
+        &self,
+        parts: &http::request::Parts,
+        peer: Peer,
+        received: Instant,
+    ) -> Option<Response<Body>> {
+        direct::respond(&self.shared, parts, peer, received)
+    }
+
     /// Begins to pass a plain request on to the origin, where no route matches
     /// it. Else nothing has happened, and [`Proxy::serve`] answers it.
     #[must_use]

@@ -2,25 +2,27 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
 use http::header::{
-    AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_LOCATION, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY,
-    VIA,
+    AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, DATE, ETAG, EXPIRES,
+    LAST_MODIFIED, VARY, VIA,
 };
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, Response, StatusCode};
-use httparse::Header;
 
 use super::ask::{Ask, AsksFor};
 use super::fill::Filling;
 use super::ranged;
-use super::told::{Ages, CacheStatus, Hit};
+use super::told::{Ages, CacheStatus, Hit, Told};
 use crate::clock::Timestamp;
 use crate::message::Body;
+use crate::message::lines::FieldLines;
 use crate::message::outgoing::Outgoing;
 use crate::message::targeted::CDN_CACHE_CONTROL;
 use crate::semantics::freshness::Freshness;
 use crate::semantics::outcome::CacheResult;
-use crate::semantics::range::{ByteRanges, Selection, if_range_holds};
+use crate::semantics::partial::content_range;
+use crate::semantics::range::{ByteRanges, ContentRange, Selection, if_range_holds};
 use crate::semantics::stored::StoredHead;
 use crate::semantics::validation;
 use crate::store::memory::{Entry, Kept};
@@ -135,7 +137,11 @@ pub(super) enum Given {
 
 impl Given {
     /// What is given to these fields; `None` where that needs a closer look.
-    pub(super) fn to(asks_for: AsksFor, fields: &[Header<'_>], kept: &Kept) -> Option<Self> {
+    pub(super) fn to(
+        asks_for: AsksFor,
+        fields: &(impl FieldLines + ?Sized),
+        kept: &Kept,
+    ) -> Option<Self> {
         let (stored, response_time) = (kept.field_lines(), kept.response_time());
         if asks_for.condition
             && is_conditional_status(kept.status())
@@ -174,12 +180,43 @@ impl Given {
     }
 }
 
-/// Writes a plain hit, stamped, as it goes to an HTTP/1 client; false where the
-/// response needs a closer look.
-pub(super) fn write_hit(hit: &Hit<'_>, kept: &Kept, given: Given, outgoing: &mut Outgoing) -> bool {
-    if !kept.is_plain() {
-        return false;
-    }
+/// A plain hit, stamped.
+pub(super) fn hit(mut told: Told, kept: &Kept, given: &Given) -> Response<Body> {
+    let (status, fields, body) = match given {
+        Given::Whole => {
+            let body = kept.body().share(0..kept.body().count());
+            (kept.status(), kept.fields_for_client(|_| true), body)
+        }
+        Given::NotModified => {
+            let fields = kept.fields_for_client(is_of_not_modified);
+            (StatusCode::NOT_MODIFIED, fields, Bytes::new())
+        }
+        Given::Part(part) => {
+            let mut fields = kept.fields_for_client(|_| true);
+            let range = ContentRange {
+                first: part.start as u64,
+                last: part.end as u64 - 1,
+                complete: Some(kept.body().count() as u64),
+            };
+            fields.insert(CONTENT_RANGE, content_range(&range));
+            fields.insert(CONTENT_LENGTH, part.len().into());
+            let body = kept.body().share(part.clone());
+            (StatusCode::PARTIAL_CONTENT, fields, body)
+        }
+    };
+    let (response_time, freshness) = (kept.response_time(), kept.freshness());
+    let (cache_status, ages) = aged(response_time, &freshness, told.now, told.status);
+    told.status = cache_status;
+    told.ages = Some(ages);
+    told.stamp(assemble(status, fields, Body::full(body)))
+}
+
+fn is_of_not_modified(name: &str) -> bool {
+    OF_NOT_MODIFIED.iter().any(|of| of.as_str() == name)
+}
+
+/// Writes a plain hit, stamped, as it goes to an HTTP/1 client.
+pub(super) fn write_hit(hit: &Hit<'_>, kept: &Kept, given: Given, outgoing: &mut Outgoing) {
     let head = outgoing.head();
     let status = match &given {
         Given::Whole => {
@@ -187,9 +224,7 @@ pub(super) fn write_hit(hit: &Hit<'_>, kept: &Kept, given: Given, outgoing: &mut
             kept.status()
         }
         Given::NotModified => {
-            kept.write_not_modified(head, |name| {
-                OF_NOT_MODIFIED.iter().any(|of| of.as_str() == name)
-            });
+            kept.write_not_modified(head, is_of_not_modified);
             StatusCode::NOT_MODIFIED
         }
         Given::Part(part) => {
@@ -205,7 +240,6 @@ pub(super) fn write_hit(hit: &Hit<'_>, kept: &Kept, given: Given, outgoing: &mut
         Given::NotModified => {}
         Given::Part(part) => outgoing.part(kept.body(), part),
     }
-    true
 }
 
 /// The answer to the client whose request brought it: all that the origin

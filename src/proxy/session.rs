@@ -6,10 +6,10 @@
 
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use httparse::Header;
 
 use crate::config::SessionMode;
 use crate::invalidation::session::{Brought, POSITION_AGE_MAX, write};
+use crate::message::lines::FieldLines;
 use crate::semantics::stored::LogPosition;
 
 /// The name of the field; that of the cookie is the same.
@@ -17,17 +17,13 @@ const PANNIER_POSITION: HeaderName = HeaderName::from_static("pannier-position")
 
 /// Whether a request of these fields may bring a position. Where the mode is
 /// off, no field is looked at.
-pub(super) fn is_brought(mode: SessionMode, fields: &[Header<'_>]) -> bool {
-    let name = PANNIER_POSITION;
+pub(super) fn is_brought(mode: SessionMode, fields: &(impl FieldLines + ?Sized)) -> bool {
     match mode {
         SessionMode::Off => false,
-        SessionMode::Header => fields
-            .iter()
-            .any(|field| field.name.eq_ignore_ascii_case(name.as_str())),
-        SessionMode::Cookie => fields.iter().any(|field| {
-            field.name.eq_ignore_ascii_case(COOKIE.as_str())
-                && pairs(field.value).any(|pair| position_in(pair).is_some())
-        }),
+        SessionMode::Header => fields.lines(&PANNIER_POSITION).next().is_some(),
+        SessionMode::Cookie => fields
+            .lines(&COOKIE)
+            .any(|line| pairs(line).any(|pair| position_in(pair).is_some())),
     }
 }
 
@@ -114,6 +110,7 @@ fn position_in(pair: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use httparse::Header;
 
     fn taken(mode: SessionMode, lines: &[(&str, &str)]) -> (Brought, Vec<String>) {
         let mut fields = HeaderMap::new();
@@ -197,11 +194,12 @@ mod tests {
         };
         let cookie = [field("Cookie", "a=1;pannier-position =x")];
         let header = [field("Pannier-Position", "x")];
-        assert!(is_brought(SessionMode::Cookie, &cookie));
-        assert!(!is_brought(SessionMode::Cookie, &header));
-        assert!(is_brought(SessionMode::Header, &header));
-        assert!(!is_brought(SessionMode::Header, &cookie));
-        assert!(!is_brought(SessionMode::Off, &[cookie, header].concat()));
+        assert!(is_brought(SessionMode::Cookie, &cookie[..]));
+        assert!(!is_brought(SessionMode::Cookie, &header[..]));
+        assert!(is_brought(SessionMode::Header, &header[..]));
+        assert!(!is_brought(SessionMode::Header, &cookie[..]));
+        let both = [cookie, header].concat();
+        assert!(!is_brought(SessionMode::Off, &both[..]));
     }
 
     #[test]

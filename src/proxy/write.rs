@@ -41,7 +41,9 @@ pub(super) async fn serve(
 ) -> Result<Response<Body>, Failure> {
     let status = CacheStatus::forwarded(Forwarded::Method);
     let mut told = ask.told(CacheResult::Bypass, status);
-    let write = tokio::spawn(forward(Arc::clone(shared), Arc::new(ask), body, methods));
+    // Moved about by the runtime: as a pointer.
+    let writing = forward(Arc::clone(shared), Arc::new(ask), body, methods);
+    let write = tokio::spawn(Box::pin(writing));
     let outcome = write.await.unwrap_or_else(|error| {
         let lost = OriginError::new(OriginErrorKind::Reset, error);
         Err(ProxyError::Origin(lost))

@@ -8,8 +8,9 @@
 
 use std::time::Instant;
 
-use http::StatusCode;
+use http::{Response, StatusCode};
 
+use crate::message::Body;
 use crate::message::outgoing::Outgoing;
 use crate::proxy::{DirectPass, Peer, Plain, Proxy};
 
@@ -25,6 +26,14 @@ pub trait Direct {
         received: Instant,
         outgoing: &mut Outgoing,
     ) -> bool;
+
+    /// Answers a request of HTTP/2 without content, if it can at once.
+    fn respond_directly(
+        &self,
+        parts: &http::request::Parts,
+        peer: Peer,
+        received: Instant,
+    ) -> Option<Response<Body>>;
 
     /// A connection ended in an error: to be counted.
     fn connection_failed(&self);
@@ -57,6 +66,15 @@ impl Direct for Proxy {
         outgoing: &mut Outgoing,
     ) -> bool {
         Self::answer_directly(self, plain, peer, received, outgoing)
+    }
+
+    fn respond_directly(
+        &self,
+        parts: &http::request::Parts,
+        peer: Peer,
+        received: Instant,
+    ) -> Option<Response<Body>> {
+        Self::respond_directly(self, parts, peer, received)
     }
 
     fn connection_failed(&self) {

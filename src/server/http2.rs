@@ -61,7 +61,8 @@ where
     let counting = service.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let in_flight = InFlight::begin(Arc::clone(&watching));
-        let answering = Arc::clone(&stack).answer(service.clone(), request);
+        // Moved about by hyper: as a pointer.
+        let answering = Box::pin(Arc::clone(&stack).answer(service.clone(), request));
         async move {
             let response = answering.await?;
             Ok::<_, std::convert::Infallible>(response.map(|body| Served { body, in_flight }))

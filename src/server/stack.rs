@@ -22,6 +22,7 @@ use std::time::Instant;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, UPGRADE};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tower::{Service, ServiceExt};
 
@@ -70,13 +71,18 @@ impl Stack {
         received: Instant,
     ) -> Result<Response<Body>, Rejection>
     where
-        S: Service<Request<Body>, Response = Response<Body>, Error = E>,
+        S: Service<Request<Body>, Response = Response<Body>, Error = E> + Direct,
         E: Into<Rejection>,
     {
         check(&request, &self.limits)?;
         let (mut parts, incoming) = request.into_parts();
-        let (body, fate) = body::guard(incoming, true, &self.limits)?;
         say_as_http1(&mut parts);
+        if incoming.is_end_stream()
+            && let Some(response) = service.respond_directly(&parts, self.peer, received)
+        {
+            return Ok(response);
+        }
+        let (body, fate) = body::guard(incoming, true, &self.limits)?;
         let offers_switch = take_offer(&mut parts);
         // hyper's HTTP/2 server has no way to send interim responses.
         self.tell(&mut parts, received, None);

@@ -157,7 +157,8 @@ where
     async fn run(mut self) {
         loop {
             let flow = match self.next().await {
-                Next::Called(called) => self.exchange(*called).await,
+                // Apart, so that a connection without one is small.
+                Next::Called(called) => Box::pin(self.exchange(*called)).await,
                 Next::Pass(pass) => self.pass(pass).await,
                 Next::Refused(problem, received) => self.refuse(problem, received).await,
                 Next::End => Flow::Close,

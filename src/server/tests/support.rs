@@ -312,6 +312,15 @@ impl<T> Direct for tower::util::ServiceFn<T> {
         is_direct
     }
 
+    fn respond_directly(
+        &self,
+        _: &http::request::Parts,
+        _: Peer,
+        _: Instant,
+    ) -> Option<Response<Body>> {
+        None
+    }
+
     fn connection_failed(&self) {}
 
     fn handshake_failed(&self) {}

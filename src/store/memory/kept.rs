@@ -26,10 +26,11 @@ use super::cold::Cold;
 use super::index::PLACE_BYTES;
 use super::lines::{self, Places, StoredLines};
 use super::place::Place;
+use super::times::Times;
 use crate::clock::Timestamp;
 use crate::message::digits::push_number;
 use crate::message::outgoing::{BodyBytes, SMALL_BYTES_MAX};
-use crate::semantics::freshness::{Freshness, LifetimeSource};
+use crate::semantics::freshness::Freshness;
 use crate::semantics::key::CacheKey;
 use crate::semantics::stored::{BanSubject, Position, StoredHead, StoredResponse, Target};
 use crate::semantics::validation::Validators;
@@ -79,19 +80,6 @@ struct Fixed {
     fetch_cost_millis: u32,
     status: StatusCode,
     is_plain: bool,
-}
-
-/// [`Freshness`] in half the room.
-#[derive(Clone, Copy, Debug)]
-struct Times {
-    lifetime_millis: u64,
-    initial_age_millis: u64,
-    stale_while_revalidate_millis: u64,
-    stale_if_error_millis: u64,
-    source: LifetimeSource,
-    always_validate: bool,
-    refuses_max_stale: bool,
-    is_immutable: bool,
 }
 
 impl Kept {
@@ -251,6 +239,13 @@ impl Kept {
         StoredLines::new(self.lines())
     }
 
+    /// The fields that go to a client whose names (in lower case) are `wanted`.
+    #[must_use]
+    pub fn fields_for_client(&self, wanted: impl Fn(&str) -> bool) -> HeaderMap {
+        let lines = &self.lines()[..self.fixed().places.hidden as usize];
+        lines::read_some(lines, wanted).unwrap_or_default()
+    }
+
     /// Writes the head as it goes to an HTTP/1 client, up to the place where
     /// our member of `Cache-Status` is appended.
     pub fn write_head(&self, head: &mut Vec<u8>) {
@@ -368,45 +363,6 @@ impl Kept {
     }
 }
 
-impl Times {
-    fn of(freshness: &Freshness) -> Self {
-        // Taken apart, so that what is added has to find its place here.
-        let Freshness {
-            lifetime,
-            source,
-            initial_age,
-            stale_while_revalidate,
-            stale_if_error,
-            always_validate,
-            refuses_max_stale,
-            is_immutable,
-        } = freshness;
-        Self {
-            lifetime_millis: millis(*lifetime),
-            initial_age_millis: millis(*initial_age),
-            stale_while_revalidate_millis: millis(*stale_while_revalidate),
-            stale_if_error_millis: millis(*stale_if_error),
-            source: *source,
-            always_validate: *always_validate,
-            refuses_max_stale: *refuses_max_stale,
-            is_immutable: *is_immutable,
-        }
-    }
-
-    fn freshness(self) -> Freshness {
-        Freshness {
-            lifetime: Duration::from_millis(self.lifetime_millis),
-            source: self.source,
-            initial_age: Duration::from_millis(self.initial_age_millis),
-            stale_while_revalidate: Duration::from_millis(self.stale_while_revalidate_millis),
-            stale_if_error: Duration::from_millis(self.stale_if_error_millis),
-            always_validate: self.always_validate,
-            refuses_max_stale: self.refuses_max_stale,
-            is_immutable: self.is_immutable,
-        }
-    }
-}
-
 /// Where the parts of a block begin.
 #[derive(Default)]
 struct HeadEnds {
@@ -429,11 +385,6 @@ fn pack_head(head: &StoredHead, body_bytes: usize) -> Option<(Vec<u8>, HeadEnds)
         body_at,
     };
     Some((block, ends))
-}
-
-/// Times here are whole milliseconds.
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Whether a plain GET is answered with it as it is.

@@ -146,6 +146,11 @@ impl FieldLines for StoredLines<'_> {
 
 /// The fields of lines that were written here.
 pub(super) fn read(lines: &[u8]) -> Option<HeaderMap> {
+    read_some(lines, |_| true)
+}
+
+/// Those of them whose names are `wanted`.
+pub(super) fn read_some(lines: &[u8], wanted: impl Fn(&str) -> bool) -> Option<HeaderMap> {
     let lines = Bytes::copy_from_slice(lines);
     let ends = memchr::memchr_iter(b'\n', &lines);
     let mut fields = HeaderMap::with_capacity(ends.clone().count());
@@ -153,9 +158,10 @@ pub(super) fn read(lines: &[u8]) -> Option<HeaderMap> {
     for end in ends {
         let colon = start + memchr::memchr(b':', &lines[start..end])?;
         let name = HeaderName::from_bytes(&lines[start..colon]).ok()?;
-        let value = lines.slice(colon + 2..end - 1);
-        let value = HeaderValue::from_maybe_shared(value).ok()?;
-        fields.append(name, value);
+        if wanted(name.as_str()) {
+            let value = lines.slice(colon + 2..end - 1);
+            fields.append(name, HeaderValue::from_maybe_shared(value).ok()?);
+        }
         start = end + 1;
     }
     Some(fields)

@@ -45,6 +45,7 @@ mod place;
 mod table;
 #[cfg(test)]
 mod tests;
+mod times;
 
 pub use entry::Entry;
 pub use kept::{Kept, Marks};
