@@ -19,6 +19,7 @@ use pannier::invalidation::Invalidation;
 use pannier::invalidation::scope::{Ban, Scope};
 use pannier::message::directives::{RequestDirectives, ResponseDirectives};
 use pannier::message::outgoing::Outgoing;
+use pannier::message::scheme::Scheme;
 use pannier::pattern::Pattern;
 use pannier::proxy::{Peer, Plain, Proxy, Shared};
 use pannier::semantics::freshness::Freshness;
@@ -262,6 +263,7 @@ fn a_plain_hit(bencher: Bencher<'_, '_>) {
         .put(&cache, key, Arc::new(stored(&target)), Duration::ZERO);
     let proxy = Proxy::new(Arc::clone(&shared), 0);
     let peer = Peer {
+        scheme: Scheme::Http,
         address: ([127, 0, 0, 1], 1).into(),
     };
     let mut buffer = Vec::new();

@@ -18,6 +18,7 @@ use pannier::clock::Timestamp;
 use pannier::config;
 use pannier::invalidation::scope;
 use pannier::message::directives::{RequestDirectives, ResponseDirectives};
+use pannier::message::scheme::Scheme;
 use pannier::message::{fields as message_fields, targeted};
 use pannier::pattern::Pattern;
 use pannier::percent;
@@ -367,10 +368,10 @@ pub(crate) fn fields_of_messages(map: HeaderMap) {
     assert!(stripped.get_all(VIA).iter().count() >= via.min(1));
     assert_eq!(message_fields::compact(&map), map);
     let _ = message_fields::upgrade_wanted(&map);
-    for is_trusted in [false, true] {
+    for (is_trusted, scheme) in [(false, Scheme::Http), (true, Scheme::Https)] {
         let mut forwarded = map.clone();
         let peer = std::net::IpAddr::from([127, 0, 0, 1]);
-        message_fields::set_forwarded(&mut forwarded, peer, is_trusted);
+        message_fields::set_forwarded(&mut forwarded, peer, scheme, is_trusted);
         assert!(forwarded.contains_key("x-forwarded-for"));
     }
 }
@@ -378,6 +379,12 @@ pub(crate) fn fields_of_messages(map: HeaderMap) {
 /// See [`fields_of_messages`].
 pub(crate) fn fields_of_bytes(bytes: &[u8]) {
     fields_of_messages(named_fields(bytes));
+}
+
+/// Headers of the PROXY protocol: what is read is within its bounds, and the same
+/// however it comes.
+pub(crate) fn proxy_headers(bytes: &[u8]) {
+    pannier::server::proxied::check(bytes);
 }
 
 /// Records: any bytes, and any content under a right checksum, are a record

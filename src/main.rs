@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use pannier::app::{self, Addresses};
+use pannier::app::{self, Addresses, StartError};
 use pannier::cli::purge::{self, PurgeArgs};
 use pannier::cli::stats::{self, StatsArgs};
 use pannier::config::{self, Config, Problems};
@@ -81,10 +81,13 @@ fn run(file: &Path, log_format: LogFormat) -> ExitCode {
 
 fn check(file: &Path) -> ExitCode {
     match config::load(file) {
-        Ok(_) => {
-            println!("{}: no problems", file.display());
-            ExitCode::SUCCESS
-        }
+        Ok(config) => match app::check(&config) {
+            Ok(()) => {
+                println!("{}: no problems", file.display());
+                ExitCode::SUCCESS
+            }
+            Err(error) => not_started(&error),
+        },
         Err(problems) => misconfigured(&problems),
     }
 }
@@ -97,7 +100,15 @@ fn misconfigured(problems: &Problems) -> ExitCode {
 fn serve(config: Config, file: Option<PathBuf>, ready: impl FnOnce(&Addresses)) -> ExitCode {
     match app::run(config, file, ready) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&error),
+        Err(error) => not_started(&error),
+    }
+}
+
+fn not_started(error: &StartError) -> ExitCode {
+    let code = failed(error);
+    match error {
+        StartError::Tls(_) => ExitCode::from(EXIT_CONFIG),
+        _ => code,
     }
 }
 

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 /// A check and the folder of its seeds.
 type Check = (&'static str, fn(&[u8]));
 
-const CHECKS: [Check; 12] = [
+const CHECKS: [Check; 13] = [
     ("bans", checks::bans),
     ("conditions", checks::conditions),
     ("configuration", checks::configuration),
@@ -21,6 +21,7 @@ const CHECKS: [Check; 12] = [
     ("groups", checks::groups),
     ("keys", checks::keys),
     ("patterns", checks::patterns),
+    ("proxy_headers", checks::proxy_headers),
     ("ranges", checks::ranges),
     ("records", checks::records),
     ("vary", checks::vary),

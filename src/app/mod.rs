@@ -26,7 +26,8 @@ use crate::config::{Config, Limits};
 use crate::drain::Drain;
 use crate::link::EndpointError;
 use crate::proxy::{Proxy, Shared, SiteError};
-use crate::server::{self, Sockets};
+use crate::server::tls::{Tls, TlsError};
+use crate::server::{self, Entrance, Sockets};
 use crate::store::Store;
 use crate::store::memory::{Bounds, Memory};
 use crate::telemetry::Telemetry;
@@ -59,6 +60,9 @@ pub enum StartError {
     /// The admin address cannot be listened on.
     #[error("cannot listen on {0} for admin: {1}")]
     AdminListen(SocketAddr, #[source] io::Error),
+    /// A file that `[tls]` names cannot be used.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
     /// A thread or its runtime could not be made.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
@@ -78,6 +82,8 @@ pub enum StartError {
 pub struct Addresses {
     /// The data plane.
     pub data: Vec<SocketAddr>,
+    /// Those of it where `[tls]` has an address of its own.
+    pub tls: Vec<SocketAddr>,
     /// The control plane; `None` where it is off.
     pub admin: Option<SocketAddr>,
 }
@@ -95,15 +101,50 @@ pub fn run(
     // Fails only where a provider was installed before, which serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let ceiling = descriptors::connections_ceiling(&config.limits);
-    let sockets =
-        server::bind(&config.listen, config.threads, ceiling).map_err(StartError::Listen)?;
+    let tls = load_tls(&config)?;
+    let entrances = entrances(&config, tls.as_ref());
+    let sockets = server::bind(&entrances, config.threads, ceiling).map_err(StartError::Listen)?;
     let runtime = runtime()?;
-    runtime.block_on(serve(config, file, sockets, ready))
+    runtime.block_on(serve(config, file, tls, sockets, ready))
+}
+
+/// Looks whether the files that a configuration names can be used, as far as
+/// nothing runs without them.
+///
+/// # Errors
+/// [`StartError`] as [`run`] would give it.
+pub fn check(config: &Config) -> Result<(), StartError> {
+    load_tls(config).map(drop)
+}
+
+fn load_tls(config: &Config) -> Result<Option<Arc<Tls>>, StartError> {
+    let tls = config.tls.as_ref().map(Tls::load).transpose()?;
+    Ok(tls.map(Arc::new))
+}
+
+/// Where clients connect: the addresses of `listen`, then those of
+/// `tls.listen`.
+fn entrances(config: &Config, tls: Option<&Arc<Tls>>) -> Vec<Entrance> {
+    let own = config.tls.as_ref().and_then(|tls| tls.listen.as_deref());
+    let of_all = tls.filter(|_| own.is_none());
+    let all = config.listen.iter().map(|&address| Entrance {
+        address,
+        tls: of_all.cloned(),
+        proxy_protocol: config.proxy_protocol,
+    });
+    let proxy_protocol = config.tls.as_ref().is_some_and(|tls| tls.proxy_protocol);
+    let own = own.into_iter().flatten().map(|&address| Entrance {
+        address,
+        tls: tls.cloned(),
+        proxy_protocol,
+    });
+    all.chain(own).collect()
 }
 
 async fn serve(
     config: Config,
     file: Option<PathBuf>,
+    tls: Option<Arc<Tls>>,
     sockets: Vec<Sockets>,
     ready: impl FnOnce(&Addresses),
 ) -> Result<(), StartError> {
@@ -118,8 +159,10 @@ async fn serve(
     };
     let limits = Arc::new(ArcSwap::from_pointee(config.limits.clone()));
     let admin = admin_listener(&config).await?;
+    let mut data = data_addresses(&sockets).map_err(StartError::Listen)?;
     let addresses = Addresses {
-        data: data_addresses(&sockets).map_err(StartError::Listen)?,
+        tls: data.split_off(config.listen.len()),
+        data,
         admin: admin
             .as_ref()
             .and_then(|listener| listener.local_addr().ok()),
@@ -169,7 +212,7 @@ async fn serve(
         tokio::spawn(async move { telemetry.spans().run().await });
     }
     if let Some(file) = file {
-        tokio::spawn(reload::run(file, Arc::clone(&shared), limits));
+        tokio::spawn(reload::run(file, Arc::clone(&shared), limits, tls));
     }
     announce(&addresses);
     ready(&addresses);
@@ -231,9 +274,13 @@ fn in_container(config: Config) -> Config {
 }
 
 fn announce(addresses: &Addresses) {
-    let data: Vec<String> = addresses.data.iter().map(SocketAddr::to_string).collect();
+    let list = |addresses: &[SocketAddr]| {
+        let list: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+        list.join(",")
+    };
     tracing::info!(
-        data = data.join(","),
+        data = list(&addresses.data),
+        tls = (!addresses.tls.is_empty()).then(|| list(&addresses.tls)),
         admin = addresses.admin.map(|admin| admin.to_string()),
         "listening"
     );

@@ -1,8 +1,10 @@
-//! Puts a changed configuration in force: on SIGHUP, and when the file changes.
+//! Puts a changed configuration, and changed certificates, in force: on SIGHUP,
+//! and when a file changes.
 //!
-//! Watched is the directory, not the file: editors and Kubernetes put a new
+//! Watched are directories, not files: editors and Kubernetes put a new
 //! file, or a new symlink, in the place of the old one.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -15,17 +17,23 @@ use tokio::signal::unix::Signal;
 use tokio::sync::Notify;
 
 use super::signals;
-use crate::config::{self, Limits};
+use crate::config::{self, Config, Limits};
 use crate::proxy::Shared;
+use crate::server::tls::{self, Tls};
 
 /// Changes that come together are one.
 const GATHER: Duration = Duration::from_millis(200);
 
 /// Reloads for ever.
-pub(super) async fn run(file: PathBuf, shared: Arc<Shared>, limits: Arc<ArcSwap<Limits>>) {
+pub(super) async fn run(
+    file: PathBuf,
+    shared: Arc<Shared>,
+    limits: Arc<ArcSwap<Limits>>,
+    tls: Option<Arc<Tls>>,
+) {
     let changed = Arc::new(Notify::new());
-    // Held: it watches for as long as it lives.
-    let _watcher = watch(&file, Arc::clone(&changed));
+    let mut watching = Watching::new(&changed);
+    watching.watch(&folders(&file, &shared.site().config));
     let mut hangup = signals::asked_to_reload();
     let mut in_force = text_of(&file);
     loop {
@@ -40,8 +48,43 @@ pub(super) async fn run(file: PathBuf, shared: Arc<Shared>, limits: Arc<ArcSwap<
         if is_asked || found != in_force {
             in_force = found;
             reload(&file, &shared, &limits);
+            watching.watch(&folders(&file, &shared.site().config));
+        }
+        if let Some(tls) = &tls {
+            renew(tls, is_asked, &shared);
         }
     }
+}
+
+/// Takes the certificates in use from their files, where those have changed.
+fn renew(tls: &Tls, is_asked: bool, shared: &Shared) {
+    let site = shared.site();
+    let Some(config) = &site.config.tls else {
+        return;
+    };
+    if !is_asked && !tls.has_changed(config) {
+        return;
+    }
+    match tls.reload(config) {
+        Ok(()) => tracing::info!("the certificates were read again"),
+        Err(error) => {
+            shared.telemetry.tls_reloads_failed().increment();
+            tracing::error!(%error, "the certificates were not read again; the old ones stay in use");
+        }
+    }
+}
+
+/// Where changes are looked out for: the folders of all files that are read
+/// again.
+fn folders(file: &Path, config: &Config) -> BTreeSet<PathBuf> {
+    let of_tls = config.tls.iter().flat_map(tls::paths);
+    std::iter::once(file)
+        .chain(of_tls)
+        .map(|file| match file.parent() {
+            Some(parent) if parent != Path::new("") => parent.to_owned(),
+            _ => PathBuf::from("."),
+        })
+        .collect()
 }
 
 async fn heard(hangup: &mut Option<Signal>) {
@@ -53,25 +96,54 @@ async fn heard(hangup: &mut Option<Signal>) {
     }
 }
 
-fn watch(file: &Path, changed: Arc<Notify>) -> Option<RecommendedWatcher> {
-    let directory = match file.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    let on_event = move |event: notify::Result<notify::Event>| {
-        if event.is_ok_and(|event| !event.kind.is_access()) {
-            changed.notify_one();
+/// What looks out for changes, for as long as it lives.
+struct Watching {
+    watcher: Option<RecommendedWatcher>,
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Watching {
+    fn new(changed: &Arc<Notify>) -> Self {
+        let changed = Arc::clone(changed);
+        let on_event = move |event: notify::Result<notify::Event>| {
+            if event.is_ok_and(|event| !event.kind.is_access()) {
+                changed.notify_one();
+            }
+        };
+        let watcher = notify::recommended_watcher(on_event);
+        Self {
+            watcher: watcher.inspect_err(not_watched).ok(),
+            folders: BTreeSet::new(),
         }
-    };
-    let watching = notify::recommended_watcher(on_event).and_then(|mut watcher| {
-        watcher.watch(directory, RecursiveMode::NonRecursive)?;
-        Ok(watcher)
-    });
-    watching
-        .inspect_err(|error| {
-            tracing::warn!(%error, "the configuration is not watched; SIGHUP still reloads it");
-        })
-        .ok()
+    }
+
+    /// Looks out in these folders, and in no others.
+    fn watch(&mut self, folders: &BTreeSet<PathBuf>) {
+        let Some(watcher) = &mut self.watcher else {
+            return;
+        };
+        for left in self.folders.difference(folders) {
+            // It may be gone.
+            let _ = watcher.unwatch(left);
+        }
+        // One that could not be watched is tried again.
+        self.folders.retain(|folder| folders.contains(folder));
+        for folder in folders {
+            if self.folders.contains(folder) {
+                continue;
+            }
+            match watcher.watch(folder, RecursiveMode::NonRecursive) {
+                Ok(()) => {
+                    self.folders.insert(folder.clone());
+                }
+                Err(error) => not_watched(&error),
+            }
+        }
+    }
+}
+
+fn not_watched(error: &notify::Error) {
+    tracing::warn!(%error, "changes of files are not noticed; SIGHUP still reloads them");
 }
 
 /// What stands in the file, as far as a configuration goes; nothing where it

@@ -17,8 +17,9 @@ use http::header::{HOST, USER_AGENT};
 use http::{HeaderValue, Request, Uri};
 use http_body_util::BodyExt;
 
-use crate::config::{Upstream, WarmConfig};
+use crate::config::{TlsConfig, Upstream, WarmConfig};
 use crate::message::Body;
+use crate::message::scheme::Scheme;
 use crate::proxy::{Peer, Proxy, Shared};
 use crate::telemetry::top_keys::PATH_BYTES_MAX;
 use crate::telemetry::warmth::Warmth;
@@ -42,6 +43,8 @@ const LOG_PATIENCE: Duration = Duration::from_secs(1);
 struct Wanted {
     host: String,
     target: Uri,
+    /// That of a URL.
+    scheme: Option<Scheme>,
 }
 
 /// Starts to warm. What readiness is to wait for is marked before this returns.
@@ -104,9 +107,13 @@ async fn fetch_all(shared: &Arc<Shared>, wanted: Vec<Wanted>, at_once: usize) {
     }
     let (proxy, telemetry) = (Proxy::new(Arc::clone(shared), 0), &shared.telemetry);
     tracing::info!(urls = total, "warming");
+    let site = shared.site();
     let mut done = 0;
     let mut fetched = futures_util::stream::iter(wanted)
-        .map(|wanted| fetch(proxy.clone(), wanted))
+        .map(|wanted| {
+            let scheme = scheme(site.config.tls.as_ref(), wanted.scheme);
+            fetch(proxy.clone(), wanted, scheme)
+        })
         .buffer_unordered(at_once);
     while let Some(is_success) = fetched.next().await {
         telemetry.warmth().count(is_success);
@@ -174,7 +181,7 @@ fn tell(warmth: &Warmth, started: Instant) {
 }
 
 /// Whether it was answered with success, and whole.
-async fn fetch(proxy: Proxy, wanted: Wanted) -> bool {
+async fn fetch(proxy: Proxy, wanted: Wanted, scheme: Scheme) -> bool {
     let mut request = Request::new(Body::Empty);
     *request.uri_mut() = wanted.target.clone();
     let fields = request.headers_mut();
@@ -184,8 +191,8 @@ async fn fetch(proxy: Proxy, wanted: Wanted) -> bool {
     fields.insert(HOST, host);
     let agent = concat!("pannier/", env!("CARGO_PKG_VERSION"), " (warming)");
     fields.insert(USER_AGENT, HeaderValue::from_static(agent));
-    let ourselves = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    request.extensions_mut().insert(Peer { address: ourselves });
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    request.extensions_mut().insert(Peer { address, scheme });
     let path = wanted.target.path();
     let response = match proxy.serve(request).await {
         Ok(response) => response,
@@ -225,6 +232,16 @@ fn wanted(config: &WarmConfig, upstream: &Upstream) -> Vec<Wanted> {
         }
     }
     all
+}
+
+/// The scheme that clients speak: it is part of a cache key.
+fn scheme(tls: Option<&TlsConfig>, named: Option<Scheme>) -> Scheme {
+    match tls {
+        // Whatever a URL says, it is asked for in the one way there is.
+        None => Scheme::Http,
+        Some(TlsConfig { listen: None, .. }) => Scheme::Https,
+        Some(_) => named.unwrap_or_default(),
+    }
 }
 
 /// The host of what names none.
@@ -273,7 +290,16 @@ fn parse(written: &str, host: &str) -> Option<Wanted> {
         Some(_) => return None,
         None => host.to_owned(),
     };
-    Some(Wanted { host, target })
+    let scheme = match uri.scheme_str() {
+        Some("https") => Some(Scheme::Https),
+        Some(_) => Some(Scheme::Http),
+        None => None,
+    };
+    Some(Wanted {
+        host,
+        target,
+        scheme,
+    })
 }
 
 #[cfg(test)]

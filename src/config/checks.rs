@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::reader::Table;
-use super::{AdminConfig, Upstream};
+use super::{AdminConfig, Limits, TlsConfig, Upstream};
 
 /// No two listeners may want the same port of the same interface.
 pub(super) fn listeners(root: &Table<'_>, listen: &[SocketAddr], admin: Option<&AdminConfig>) {
@@ -39,6 +39,23 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 /// Whether listening on `one` takes what is sent to `other`.
 fn covers(one: IpAddr, other: IpAddr) -> bool {
     one.is_unspecified() && (one.is_ipv4() == other.is_ipv4())
+}
+
+/// Where nobody is trusted to say whose a connection is, all would be closed.
+pub(super) fn proxy_protocol(
+    root: &Table<'_>,
+    at_listen: bool,
+    tls: Option<&TlsConfig>,
+    limits: &Limits,
+) {
+    let at_tls = tls.is_some_and(|tls| tls.proxy_protocol);
+    if (at_listen || at_tls) && limits.trusted_proxies.is_empty() {
+        root.problem(
+            if at_listen { "proxy_protocol" } else { "tls" },
+            "`proxy_protocol` believes `limits.trusted_proxies` alone, and that is empty",
+            Some("name the proxies in front: `trusted_proxies = [\"10.0.0.0/8\"]`".to_owned()),
+        );
+    }
 }
 
 /// A proxy that is its own upstream would answer nobody.

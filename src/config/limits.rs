@@ -1,5 +1,6 @@
 //! `[limits]`: how much clients may take, and for how long.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Network;
@@ -62,6 +63,13 @@ pub enum UnderscoreFields {
 }
 
 impl Limits {
+    /// Whether what a peer at `address` says of those before it is believed.
+    #[must_use]
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        let mut trusted = self.trusted_proxies.iter();
+        trusted.any(|network| network.contains(address))
+    }
+
     /// Bounds of the requests being answered.
     #[must_use]
     pub fn requests(&self) -> GateBounds {

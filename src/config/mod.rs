@@ -6,7 +6,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `options`, `redis`, `routes`, `watch` | every option, described where it is read |
+//! | `options`, `redis`, `routes`, `tls`, `watch` | every option, described where it is read |
 //! | `limits` | what `[limits]` means |
 //! | `checks` | what does not go together across tables |
 //! | `reader`, `given`, `kinds`, `address`, `route_values`, `units` | how values are read |
@@ -34,6 +34,7 @@ mod route_values;
 mod routes;
 #[cfg(test)]
 mod tests;
+mod tls;
 pub mod units;
 mod watch;
 
@@ -60,10 +61,15 @@ pub use reload::restart_needed;
 pub struct Config {
     /// `listen`: addresses of the data plane; at least one.
     pub listen: Vec<SocketAddr>,
+    /// `proxy_protocol`: a connection to `listen` begins with a header of the PROXY
+    /// protocol (`false`).
+    pub proxy_protocol: bool,
     /// `upstream`: the application behind.
     pub upstream: Upstream,
     /// `threads`: data threads, at least one (`0`: the cores available).
     pub threads: usize,
+    /// `[tls]`; `None` where the table is left out.
+    pub tls: Option<TlsConfig>,
     /// `[origin]`.
     pub origin: OriginConfig,
     /// `[limits]`.
@@ -110,6 +116,30 @@ pub enum Upstream {
         /// The socket's path.
         path: PathBuf,
     },
+}
+
+/// `[tls]`: TLS for clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// `listen`: where TLS is spoken; `None`: at [`Config::listen`].
+    pub listen: Option<Vec<SocketAddr>>,
+    /// `proxy_protocol`: a connection there begins with a header of the PROXY
+    /// protocol (`false`).
+    pub proxy_protocol: bool,
+    /// `certificate` and `key`, which are the first, and `[[tls.certificates]]`.
+    pub certificates: Vec<CertificateFiles>,
+    /// `client_ca`: PEM file of authorities, one of which must have signed a
+    /// client's certificate (`""`: no client needs one).
+    pub client_ca: Option<PathBuf>,
+}
+
+/// A certificate and its key, each a PEM file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// `certificate`: the server's, and those between it and an authority.
+    pub certificate: PathBuf,
+    /// `key`.
+    pub key: PathBuf,
 }
 
 /// `[origin]`: connections to the upstream.

@@ -6,12 +6,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::kinds::{Choice, Durations, List, OneOrMore, Parsed, Sizes, Whole, Wrong};
+use super::kinds::{Choice, Durations, Flag, List, OneOrMore, Parsed, Sizes, Whole, Wrong};
 use super::reader::Table;
 use super::{
     AdminConfig, CoalescingConfig, CoherenceConfig, CoherenceMode, Config, DefaultInvalidation,
     EvictionPolicy, InvalidationConfig, Limits, MemoryConfig, OriginConfig, SessionMode,
-    SpoolPlace, UnderscoreFields, Upstream, address, checks, redis, routes, watch,
+    SpoolPlace, UnderscoreFields, Upstream, address, checks, redis, routes, tls, watch,
 };
 
 pub(super) const KIB: u64 = 1 << 10;
@@ -33,6 +33,12 @@ pub(super) fn config(mut root: Table<'_>, upstream_if_missing: Upstream) -> Conf
         OneOrMore(address::listen()),
         "Where clients connect. Port 0 takes any free port.",
     );
+    let proxy_protocol = root.option(
+        "proxy_protocol",
+        false,
+        Flag,
+        "Whether a connection to `listen` begins with a header of the PROXY protocol, version 1 or 2, that says whose it is: from limits.trusted_proxies alone; any other connection is closed.",
+    );
     let upstream = root.required(
         "upstream",
         "\"http://127.0.0.1:3000\"",
@@ -48,6 +54,12 @@ pub(super) fn config(mut root: Table<'_>, upstream_if_missing: Upstream) -> Conf
         },
         "Threads that serve clients; 0: one for each core.",
     );
+    let tls = root
+        .optional_table(
+            "tls",
+            "TLS for clients: 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN. Leave the table out where something in front of Pannier ends TLS.",
+        )
+        .map(tls::read);
     let admin = admin(root.table(
         "admin",
         "The listener for operators: statistics, invalidation, dashboard.",
@@ -81,16 +93,22 @@ pub(super) fn config(mut root: Table<'_>, upstream_if_missing: Upstream) -> Conf
         .filter_map(|table| watch::warm(table, is_shared))
         .collect();
 
-    checks::listeners(&root, &listen, admin.as_ref());
-    checks::no_loop(&root, &listen, upstream.as_ref());
+    let tls = tls.flatten();
+    let tls_listen = tls.as_ref().and_then(|tls| tls.listen.as_deref());
+    let all: Vec<SocketAddr> = [&*listen, tls_listen.unwrap_or_default()].concat();
+    checks::listeners(&root, &all, admin.as_ref());
+    checks::no_loop(&root, &all, upstream.as_ref());
+    checks::proxy_protocol(&root, proxy_protocol, tls.as_ref(), &limits);
     root.finish();
     Config {
         listen,
+        proxy_protocol,
         upstream: upstream.unwrap_or(upstream_if_missing),
         threads: match threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => count(threads),
         },
+        tls,
         origin,
         limits,
         admin,

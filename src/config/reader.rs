@@ -144,11 +144,12 @@ impl<'a> Table<'a> {
     /// A list of tables within.
     pub(super) fn tables(&mut self, section: &'static str, docs: &'static str) -> Vec<Table<'a>> {
         self.note_section(section, SectionForm::List, docs);
-        self.known.push(section);
+        let name = section.rsplit('.').next().unwrap_or(section);
+        self.known.push(name);
         if self.context.catalogue.is_some() {
             return vec![self.child(section, None, None)];
         }
-        let Some((span, value)) = self.given(section) else {
+        let Some((span, value)) = self.given(name) else {
             return Vec::new();
         };
         let DeValue::Array(items) = value else {

@@ -155,7 +155,9 @@ const RELOAD: &str = "
 ## Reload
 
 SIGHUP reads the file again, and so does a change of the file itself. A file with problems changes
-nothing, and the log says why. A change of `listen`, `threads`, `[admin]`, `[redis]` or `[coherence]`
-is reported and waits for the next start; everything else is taken at once. Requests under way end
+nothing, and the log says why. A change of `listen`, `tls.listen`, a `proxy_protocol`, `threads`, `[admin]`,
+`[redis]` or `[coherence]`, or whether there is a `[tls]`, is reported and waits for the next start;
+everything else is taken at once. So are the files that `[tls]` names: where one of them cannot be used, the
+certificates that were read before stay in use. Requests under way end
 under the old configuration; responses stored under a route that did not change stay.
 ";

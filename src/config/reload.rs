@@ -1,6 +1,8 @@
 //! Which changes of a configuration a running proxy cannot take.
 
-use super::Config;
+use std::net::SocketAddr;
+
+use super::{Config, TlsConfig};
 
 /// The keys whose values differ and are read only when the proxy starts;
 /// everything else is taken by a reload.
@@ -9,7 +11,9 @@ pub fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
     // Taken apart, so that a key added later has to be placed here.
     let Config {
         listen,
+        proxy_protocol,
         threads,
+        tls,
         admin,
         redis,
         coherence,
@@ -27,7 +31,16 @@ pub fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
     } = old;
     [
         ("listen", *listen != new.listen),
+        ("proxy_protocol", *proxy_protocol != new.proxy_protocol),
         ("threads", *threads != new.threads),
+        (
+            "tls.listen",
+            tls_listen(tls.as_ref()) != tls_listen(new.tls.as_ref()),
+        ),
+        (
+            "tls.proxy_protocol",
+            proxy_protocol_in_tls(tls.as_ref()) != proxy_protocol_in_tls(new.tls.as_ref()),
+        ),
         ("admin", *admin != new.admin),
         ("redis", *redis != new.redis),
         ("coherence", *coherence != new.coherence),
@@ -39,6 +52,15 @@ pub fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
     .collect()
 }
 
+/// Where TLS is spoken, if it is.
+fn tls_listen(tls: Option<&TlsConfig>) -> Option<Option<&[SocketAddr]>> {
+    tls.map(|tls| tls.listen.as_deref())
+}
+
+fn proxy_protocol_in_tls(tls: Option<&TlsConfig>) -> bool {
+    tls.is_some_and(|tls| tls.proxy_protocol)
+}
+
 impl Config {
     /// This configuration with the values that are read only at the start
     /// taken from the one that was started with.
@@ -46,9 +68,20 @@ impl Config {
     pub fn started_as(self, started: &Self) -> Self {
         let mut memory = self.memory;
         memory.policy = started.memory.policy;
+        // Which certificates are presented may change, not whether any are.
+        let tls = match (self.tls, &started.tls) {
+            (Some(new), Some(started)) => Some(TlsConfig {
+                listen: started.listen.clone(),
+                proxy_protocol: started.proxy_protocol,
+                ..new
+            }),
+            (_, started) => started.clone(),
+        };
         Self {
             memory,
+            tls,
             listen: started.listen.clone(),
+            proxy_protocol: started.proxy_protocol,
             threads: started.threads,
             admin: started.admin.clone(),
             redis: started.redis.clone(),

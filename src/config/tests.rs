@@ -377,3 +377,54 @@ fn what_a_reload_cannot_take_is_named() {
     let new = good("listen = \":1\"\n[memory]\nbytes_max = \"1GiB\"\n[[routes]]\npath = \"/a\"");
     assert_eq!(restart_needed(&old, &new), ["listen"]);
 }
+
+#[test]
+fn tls_is_an_address_of_its_own_or_what_the_main_one_speaks() {
+    let pair = "certificate = \"/a.pem\"\nkey = \"/a.key\"\n";
+    let config = good(&format!("[tls]\n{pair}"));
+    let tls = config.tls.expect("it is on");
+    assert_eq!((tls.listen, tls.client_ca), (None, None));
+    let both = format!("[tls]\nlisten = \":8443\"\n{pair}[[tls.certificates]]\n{pair}");
+    let both = good(&both);
+    let tls = both.tls.clone().expect("it is on");
+    assert_eq!(tls.listen.expect("it has one")[0].port(), 8443);
+    assert_eq!(tls.certificates.len(), 2);
+
+    is_refused("[tls]\nkey = \"/a.key\"", "`tls.certificate` is missing");
+    is_refused(
+        &format!("[tls]\n{pair}[[tls.certificates]]\nkey = \"/a.key\""),
+        "`tls.certificates.certificate` is missing",
+    );
+    is_refused(
+        &format!("[tls]\nlisten = \"127.0.0.1:8080\"\n{pair}"),
+        "listened on twice",
+    );
+
+    // Other certificates are taken by a reload, another address is not.
+    let moved = good("[tls]\nlisten = \":1\"\ncertificate = \"/b.pem\"\nkey = \"/a.key\"\n");
+    assert_eq!(restart_needed(&both, &moved), ["tls.listen"]);
+    let reloaded = moved.started_as(&both).tls.expect("it is on");
+    assert_eq!(reloaded.listen.expect("it has one")[0].port(), 8443);
+    assert_eq!(
+        reloaded.certificates[0].certificate,
+        PathBuf::from("/b.pem")
+    );
+    assert_eq!(restart_needed(&both, &good("")), ["tls.listen"]);
+    assert!(good("").started_as(&both).tls.is_some());
+    assert!(both.started_as(&good("")).tls.is_none());
+}
+
+#[test]
+fn the_proxy_protocol_is_of_somebody_who_is_trusted() {
+    let trusted = "[limits]\ntrusted_proxies = [\"10.0.0.0/8\"]\n";
+    assert!(good(&format!("proxy_protocol = true\n{trusted}")).proxy_protocol);
+    is_refused(
+        "proxy_protocol = true",
+        "believes `limits.trusted_proxies` alone",
+    );
+    let tls = "[tls]\nproxy_protocol = true\ncertificate = \"/a.pem\"\nkey = \"/a.key\"\n";
+    is_refused(
+        &format!("{trusted}{tls}"),
+        "`tls.listen`, which is left out",
+    );
+}

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use smallvec::SmallVec;
 
 use super::digits::push_number;
+use super::scheme::Scheme;
 
 /// Our name in `Via` and `Cache-Status`.
 pub const PSEUDONYM: &str = "pannier";
@@ -255,7 +256,7 @@ pub fn is_of_the_target(name: &str) -> bool {
 
 /// Tells the origin who asked, how and for which host. What a peer that is
 /// not trusted said of it is replaced.
-pub fn set_forwarded(fields: &mut HeaderMap, peer: IpAddr, is_trusted: bool) {
+pub fn set_forwarded(fields: &mut HeaderMap, peer: IpAddr, scheme: Scheme, is_trusted: bool) {
     let host = fields.get(HOST).cloned();
     if !is_trusted {
         remove_where(fields, |name| is_of_the_way(name.as_str()));
@@ -263,19 +264,20 @@ pub fn set_forwarded(fields: &mut HeaderMap, peer: IpAddr, is_trusted: bool) {
     let mut address = Vec::with_capacity(40);
     push_address(&mut address, peer);
     let mut element = Vec::with_capacity(96);
-    push_forwarded(&mut element, peer, host.as_ref().map(HeaderValue::as_bytes));
+    let named = host.as_ref().map(HeaderValue::as_bytes);
+    push_forwarded(&mut element, peer, scheme, named);
     append_member(fields, FORWARDED, value(element));
     append_member(fields, X_FORWARDED_FOR, value(address));
     fields
         .entry(X_FORWARDED_PROTO)
-        .or_insert(HeaderValue::from_static("http"));
+        .or_insert(HeaderValue::from_static(scheme.as_str()));
     if let Some(host) = host {
         fields.entry(X_FORWARDED_HOST).or_insert(host);
     }
 }
 
-/// Appends `for=…;host=…;proto=http` (RFC 7239 §4).
-pub fn push_forwarded(element: &mut Vec<u8>, peer: IpAddr, host: Option<&[u8]>) {
+/// Appends `for=…;host=…;proto=…` (RFC 7239 §4).
+pub fn push_forwarded(element: &mut Vec<u8>, peer: IpAddr, scheme: Scheme, host: Option<&[u8]>) {
     element.extend_from_slice(b"for=");
     if peer.is_ipv6() {
         element.extend_from_slice(b"\"[");
@@ -290,7 +292,8 @@ pub fn push_forwarded(element: &mut Vec<u8>, peer: IpAddr, host: Option<&[u8]>) 
         element.extend_from_slice(host);
         element.push(b'"');
     }
-    element.extend_from_slice(b";proto=http");
+    element.extend_from_slice(b";proto=");
+    element.extend_from_slice(scheme.as_str().as_bytes());
 }
 
 /// Appends an address as `X-Forwarded-For` has it.
@@ -404,7 +407,7 @@ mod tests {
         ];
         let peer = IpAddr::from([192, 0, 2, 1]);
         let mut stranger = fields(&claims);
-        set_forwarded(&mut stranger, peer, false);
+        set_forwarded(&mut stranger, peer, Scheme::Http, false);
         assert_eq!(stranger[X_FORWARDED_FOR], "192.0.2.1");
         assert_eq!(stranger[X_FORWARDED_HOST], "shop.example");
         assert_eq!(
@@ -414,7 +417,8 @@ mod tests {
         assert!(!stranger.contains_key("x-forwarded-port"));
         assert!(!stranger.contains_key("x-forwarded-scheme"));
         let mut friend = fields(&claims);
-        set_forwarded(&mut friend, peer, true);
+        set_forwarded(&mut friend, peer, Scheme::Https, true);
+        assert_eq!(friend[X_FORWARDED_PROTO], "https");
         assert_eq!(friend["x-forwarded-port"], "1");
         assert_eq!(friend[X_FORWARDED_FOR], "10.0.0.1, 192.0.2.1");
         assert_eq!(friend[X_FORWARDED_HOST], "evil.example");

@@ -14,6 +14,7 @@ pub mod parts;
 pub mod piped;
 #[cfg(test)]
 pub(crate) mod samples;
+pub mod scheme;
 pub mod targeted;
 pub mod tee;
 pub mod upgrade;

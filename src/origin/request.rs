@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 use crate::config::{Limits, UnderscoreFields};
 use crate::message::fields::{self, is_read_as};
+use crate::message::scheme::Scheme;
 use crate::rule::{self, Rule};
 
 /// Fields by which frameworks let a request speak of another resource or
@@ -83,6 +84,8 @@ pub struct Sender {
     pub is_trusted: bool,
     /// What becomes of fields with `_` in their names.
     pub underscore_fields: UnderscoreFields,
+    /// What its connection is.
+    pub scheme: Scheme,
     /// The version it speaks.
     pub version: Version,
 }
@@ -90,12 +93,12 @@ pub struct Sender {
 impl Sender {
     /// The peer at `address`, as the limits have it.
     #[must_use]
-    pub fn new(address: IpAddr, limits: &Limits, version: Version) -> Self {
-        let trusted = &limits.trusted_proxies;
+    pub fn new(address: IpAddr, scheme: Scheme, limits: &Limits, version: Version) -> Self {
         Self {
             address,
-            is_trusted: trusted.iter().any(|network| network.contains(address)),
+            is_trusted: limits.trusts(address),
             underscore_fields: limits.underscore_fields,
+            scheme,
             version,
         }
     }
@@ -122,7 +125,8 @@ pub fn fields_for_origin(request: &HeaderMap, sender: &Sender) -> HeaderMap {
         forwarded.insert(CONNECTION, HeaderValue::from_static("te"));
     }
     fields::append_via(&mut forwarded, sender.version);
-    fields::set_forwarded(&mut forwarded, sender.address, sender.is_trusted);
+    let scheme = sender.scheme;
+    fields::set_forwarded(&mut forwarded, sender.address, scheme, sender.is_trusted);
     forwarded
 }
 

@@ -19,6 +19,7 @@ use crate::gate::Refused;
 use crate::invalidation::session::Brought;
 use crate::message::directives::RequestDirectives;
 use crate::message::interim::Interim;
+use crate::message::scheme::Scheme;
 use crate::message::upgrade::Upgrade;
 use crate::message::{Body, fields};
 use crate::origin::client::OriginClient;
@@ -170,14 +171,17 @@ impl Ask {
         let site = shared.site();
         // First: neither the origin nor a key is to see it.
         let brought = session::take(site.config.coherence.session, &mut parts.headers);
-        let peer = parts.extensions.get::<Peer>().map(|peer| peer.address.ip());
-        let address = peer.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into());
-        let sender = Sender::new(address, &site.config.limits, parts.version);
+        let peer = parts.extensions.get::<Peer>();
+        let scheme = peer.map_or(Scheme::Http, |peer| peer.scheme);
+        let address = peer.map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |peer| {
+            peer.address.ip()
+        });
+        let sender = Sender::new(address, scheme, &site.config.limits, parts.version);
         let named_host = host_of(&parts.headers, &parts.uri);
         let told_target = if sender.is_trusted {
-            ToldTarget::of(&parts.headers, &named_host)
+            ToldTarget::of(&parts.headers, &named_host, scheme)
         } else {
-            ToldTarget::default()
+            ToldTarget::by_us(scheme)
         };
         let span = shared
             .telemetry

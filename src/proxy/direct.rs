@@ -209,11 +209,12 @@ impl<'a> Found<'a> {
         } else {
             Cow::Borrowed(plain.host)
         };
-        let sender = Sender::new(peer.address.ip(), &site.config.limits, Version::HTTP_11);
+        let (client, scheme) = (peer.address.ip(), peer.scheme);
+        let sender = Sender::new(client, scheme, &site.config.limits, Version::HTTP_11);
         let told = if sender.is_trusted {
-            ToldTarget::of(plain.fields, &host)
+            ToldTarget::of(plain.fields, &host, scheme)
         } else {
-            ToldTarget::default()
+            ToldTarget::by_us(scheme)
         };
         let forwarded = AsForwarded {
             fields: plain.fields,

@@ -107,7 +107,7 @@ pub(super) fn begin(
     }
     let pool = site.origins[thread % site.origins.len()].pool();
     let client = peer.address.ip();
-    let sender = Sender::new(client, &site.config.limits, Version::HTTP_11);
+    let sender = Sender::new(client, peer.scheme, &site.config.limits, Version::HTTP_11);
 
     let mut request = Vec::with_capacity(512);
     request.extend_from_slice(b"GET ");

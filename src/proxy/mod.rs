@@ -17,6 +17,7 @@ use http::{Request, Response, StatusCode};
 use crate::message::Body;
 use crate::message::interim::Interim;
 use crate::message::outgoing::Outgoing;
+use crate::message::scheme::Scheme;
 use crate::origin::request::possible_methods;
 use crate::semantics::method::is_safe;
 
@@ -63,6 +64,8 @@ use ask::Ask;
 pub struct Peer {
     /// Its address.
     pub address: SocketAddr,
+    /// What its connection is.
+    pub scheme: Scheme,
 }
 
 /// A request's arrival; put among its extensions by the server.
@@ -92,6 +95,16 @@ impl Proxy {
     /// Counts a connection of a client that ended in an error.
     pub fn connection_failed(&self) {
         self.shared.telemetry.connections_failed().increment();
+    }
+
+    /// Counts a TLS handshake of a client that came to nothing.
+    pub fn handshake_failed(&self) {
+        self.shared.telemetry.handshakes_failed().increment();
+    }
+
+    /// Counts a connection that was closed for its PROXY header.
+    pub fn proxy_header_refused(&self) {
+        self.shared.telemetry.proxy_headers_refused().increment();
     }
 
     /// Counts a request of `peer` that was refused before it came here, and

@@ -59,13 +59,15 @@ pub(super) fn write_for_origin(
     begin_list(request, b"via: ", via);
     request.extend_from_slice(b"1.1 pannier\r\n");
     begin_list(request, b"forwarded: ", forwarded);
-    push_forwarded(request, client, Some(host.as_bytes()));
+    push_forwarded(request, client, sender.scheme, Some(host.as_bytes()));
     request.extend_from_slice(b"\r\n");
     begin_list(request, b"x-forwarded-for: ", forwarded_for);
     push_address(request, client);
     request.extend_from_slice(b"\r\n");
     if !has_proto {
-        request.extend_from_slice(b"x-forwarded-proto: http\r\n");
+        request.extend_from_slice(b"x-forwarded-proto: ");
+        request.extend_from_slice(sender.scheme.as_str().as_bytes());
+        request.extend_from_slice(b"\r\n");
     }
     if !has_host {
         request.extend_from_slice(b"x-forwarded-host: ");

@@ -200,6 +200,7 @@ impl Hasher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::scheme::Scheme;
     use crate::semantics::policy::{Policy, QueryKey};
     use crate::semantics::query::{asks_for_bypass, query_to_forward};
     use http::{HeaderMap, HeaderValue};
@@ -297,7 +298,7 @@ mod tests {
         let spec = KeySpec::default();
         let route = RouteFingerprint::of("/**", &spec, &Policy::default());
         let key = |spec: &KeySpec, lines: &[(&'static str, &'static str)]| {
-            let told = ToldTarget::of(&crate::message::samples::fields(lines), "h");
+            let told = ToldTarget::of(&crate::message::samples::fields(lines), "h", Scheme::Http);
             let target = RequestTarget::of("/a", None);
             CacheKey::of(&route, spec, ("h", &told), &target, &HeaderMap::new())
         };

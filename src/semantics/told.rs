@@ -11,6 +11,7 @@ use http::header::FORWARDED;
 
 use crate::message::fields::{X_FORWARDED_HOST, X_FORWARDED_PROTO, is_of_the_target};
 use crate::message::lines::FieldLines;
+use crate::message::scheme::Scheme;
 use crate::rule::{self, Rule};
 
 /// What the application is told.
@@ -26,13 +27,22 @@ pub struct ToldTarget {
 }
 
 impl ToldTarget {
-    /// What a trusted peer tells of a request for `host` with these fields.
+    /// What we tell where nobody before us is believed.
     #[must_use]
-    pub fn of(fields: &(impl FieldLines + ?Sized), host: &str) -> Self {
+    pub fn by_us(scheme: Scheme) -> Self {
         let mut told = Self::default();
+        told.add_ours(scheme, true);
+        told
+    }
+
+    /// What a trusted peer tells of a request for `host` with these fields, and
+    /// we ourselves.
+    #[must_use]
+    pub fn of(fields: &(impl FieldLines + ?Sized), host: &str, scheme: Scheme) -> Self {
         if !rule::holds(Rule::ForwardedTarget) {
-            return told;
+            return Self::by_us(scheme);
         }
+        let mut told = Self::default();
         let mut lines: Vec<(Cow<'_, str>, &[u8])> = fields
             .all()
             .filter(|(name, _)| is_of_the_target(name))
@@ -42,6 +52,9 @@ impl ToldTarget {
         lines.sort_by(|one, other| one.0.cmp(&other.0));
         let is_alone = |name: &str| lines.iter().filter(|(other, _)| other == name).count() == 1;
         let has_one_proto = is_alone(X_FORWARDED_PROTO.as_str());
+        let has_proto = lines
+            .iter()
+            .any(|(name, _)| name == X_FORWARDED_PROTO.as_str());
         let has_one_host = is_alone(X_FORWARDED_HOST.as_str());
         for (name, value) in lines {
             if name == FORWARDED.as_str() {
@@ -64,7 +77,21 @@ impl ToldTarget {
                 add(&mut told.scheme, &name, value);
             }
         }
+        told.add_ours(scheme, !has_proto);
         told
+    }
+
+    /// Adds what we say of the scheme: in `Forwarded`, and in `X-Forwarded-Proto`
+    /// where nobody else does. `http` is what is not said.
+    fn add_ours(&mut self, scheme: Scheme, is_ours_to_say: bool) {
+        if scheme == Scheme::Http {
+            return;
+        }
+        let value = scheme.as_str().as_bytes();
+        if is_ours_to_say {
+            add(&mut self.scheme, X_FORWARDED_PROTO.as_str(), value);
+        }
+        add(&mut self.scheme, "proto", value);
     }
 
     /// The host that the application is told, which is `named` where nothing
@@ -127,7 +154,7 @@ mod tests {
     use crate::message::samples::fields;
 
     fn told(lines: &[(&'static str, &'static str)]) -> ToldTarget {
-        ToldTarget::of(&fields(lines), "h")
+        ToldTarget::of(&fields(lines), "h", Scheme::Http)
     }
 
     #[test]
@@ -170,6 +197,22 @@ mod tests {
             for other in &all[at + 1..] {
                 assert_ne!(told(one), told(other), "{one:?} {other:?}");
             }
+        }
+    }
+
+    #[test]
+    fn the_scheme_of_the_connection_tells_targets_apart() {
+        let over_tls = |lines: &[(&'static str, &'static str)]| {
+            ToldTarget::of(&fields(lines), "h", Scheme::Https)
+        };
+        assert_eq!(ToldTarget::by_us(Scheme::Http), ToldTarget::default());
+        assert_eq!(ToldTarget::by_us(Scheme::Https), over_tls(&[]));
+        let https = [("x-forwarded-proto", "https")];
+        assert_eq!(over_tls(&https), over_tls(&[]));
+        let http = [("x-forwarded-proto", "http")];
+        let all = [told(&[]), told(&https), over_tls(&[]), over_tls(&http)];
+        for (at, one) in all.iter().enumerate() {
+            assert!(!all[at + 1..].contains(one), "{at}");
         }
     }
 

@@ -38,6 +38,12 @@ pub trait Direct {
     /// A connection ended in an error: to be counted.
     fn connection_failed(&self);
 
+    /// A TLS handshake came to nothing: to be counted.
+    fn handshake_failed(&self);
+
+    /// A connection was closed for its PROXY header: to be counted.
+    fn proxy_header_refused(&self);
+
     /// A request was refused before it came to the service: to be counted.
     fn refused(&self, status: StatusCode, peer: Peer, received: Instant);
 
@@ -73,6 +79,14 @@ impl Direct for Proxy {
 
     fn connection_failed(&self) {
         Self::connection_failed(self);
+    }
+
+    fn handshake_failed(&self) {
+        Self::handshake_failed(self);
+    }
+
+    fn proxy_header_refused(&self) {
+        Self::proxy_header_refused(self);
     }
 
     fn refused(&self, status: StatusCode, peer: Peer, received: Instant) {

@@ -22,6 +22,7 @@ use tower::Service;
 use super::connection;
 use super::direct::Direct;
 use super::respond::Rejection;
+use super::tls::Tls;
 use crate::config::Limits;
 use crate::drain::{Drain, Tracked};
 use crate::message::Body;
@@ -34,36 +35,63 @@ const BACKLOG: i32 = 1024;
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
+/// An address to listen on, and what is spoken there.
+#[derive(Clone, Debug)]
+pub struct Entrance {
+    /// The address.
+    pub address: SocketAddr,
+    /// TLS, where that is spoken.
+    pub tls: Option<Arc<Tls>>,
+    /// Whether a connection begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
+}
+
+impl Entrance {
+    /// One where HTTP is spoken as it is.
+    #[must_use]
+    pub fn plain(address: SocketAddr) -> Self {
+        Self {
+            address,
+            tls: None,
+            proxy_protocol: false,
+        }
+    }
+}
+
 /// The listening sockets of one data thread.
 #[derive(Debug)]
 pub struct Sockets {
-    listeners: Vec<StdListener>,
+    listeners: Vec<(StdListener, Entrance)>,
     places: Arc<Places>,
 }
 
 impl Sockets {
     /// The addresses listened on, with the ports that were chosen.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        self.listeners.iter().map(StdListener::local_addr).collect()
+        let listeners = self.listeners.iter();
+        listeners
+            .map(|(listener, _)| listener.local_addr())
+            .collect()
     }
 }
 
-/// Binds `addresses` once per thread. Port 0 becomes one port for all threads.
+/// Binds the addresses of `entrances` once per thread. Port 0 becomes one port for all threads.
 /// However many connections the limits allow, there are at most `ceiling`.
 ///
 /// # Errors
 ///
 /// Where an address cannot be bound, or someone else listens on it; the error
 /// names the address.
-pub fn bind(addresses: &[SocketAddr], threads: usize, ceiling: usize) -> io::Result<Vec<Sockets>> {
+pub fn bind(entrances: &[Entrance], threads: usize, ceiling: usize) -> io::Result<Vec<Sockets>> {
     let places = Arc::new(Places::new(ceiling));
     let mut all: Vec<Sockets> = (0..threads)
         .map(|_| Sockets {
-            listeners: Vec::with_capacity(addresses.len()),
+            listeners: Vec::with_capacity(entrances.len()),
             places: Arc::clone(&places),
         })
         .collect();
-    for &address in addresses {
+    for entrance in entrances {
+        let address = entrance.address;
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{address}: {error}"));
         let shared = threads > 1;
         if shared && address.port() != 0 {
@@ -77,7 +105,7 @@ pub fn bind(addresses: &[SocketAddr], threads: usize, ceiling: usize) -> io::Res
             socket.listen(BACKLOG).map_err(named)?;
             let listener = StdListener::from(socket);
             resolved = listener.local_addr().map_err(named)?;
-            sockets.listeners.push(listener);
+            sockets.listeners.push((listener, entrance.clone()));
         }
     }
     Ok(all)
@@ -120,14 +148,15 @@ where
     E: Into<Rejection> + Send + 'static,
 {
     let places = sockets.places;
-    let listeners: Vec<TcpListener> = sockets
+    let listeners: Vec<(TcpListener, Entrance)> = sockets
         .listeners
         .into_iter()
-        .map(TcpListener::from_std)
+        .map(|(listener, entrance)| Ok((TcpListener::from_std(listener)?, entrance)))
         .collect::<io::Result<_>>()?;
-    let accepting = listeners.into_iter().map(|listener| {
+    let accepting = listeners.into_iter().map(|(listener, entrance)| {
         let accept = accept(
             listener,
+            Arc::new(entrance),
             Arc::clone(&places),
             service.clone(),
             Arc::clone(&limits),
@@ -150,6 +179,7 @@ where
 
 async fn accept<S, E>(
     listener: TcpListener,
+    entrance: Arc<Entrance>,
     places: Arc<Places>,
     service: S,
     limits: Arc<ArcSwap<Limits>>,
@@ -170,13 +200,13 @@ async fn accept<S, E>(
         // connection would keep it from a thread that has one. So each
         // listener may hold one connection more than the bound, unserved.
         let place = places.take(&limits, &drain).await;
-        let limits = limits.load_full();
         tokio::spawn(connection::serve(
             socket,
             peer,
+            Arc::clone(&entrance),
             place,
             service.clone(),
-            limits,
+            limits.load_full(),
         ));
     }
 }
@@ -312,7 +342,12 @@ mod tests {
 
     #[test]
     fn all_threads_listen_on_the_port_that_was_chosen() {
-        let sockets = bind(&["127.0.0.1:0".parse().unwrap()], 3, usize::MAX).unwrap();
+        let sockets = bind(
+            &[Entrance::plain("127.0.0.1:0".parse().unwrap())],
+            3,
+            usize::MAX,
+        )
+        .unwrap();
         let addresses: Vec<_> = sockets.iter().map(|s| s.addresses().unwrap()).collect();
         assert_eq!(addresses.len(), 3);
         assert_ne!(addresses[0][0].port(), 0);
@@ -321,10 +356,15 @@ mod tests {
 
     #[test]
     fn an_address_that_is_taken_is_an_error_that_names_it() {
-        let first = bind(&["127.0.0.1:0".parse().unwrap()], 2, usize::MAX).unwrap();
+        let first = bind(
+            &[Entrance::plain("127.0.0.1:0".parse().unwrap())],
+            2,
+            usize::MAX,
+        )
+        .unwrap();
         let address = first[0].addresses().unwrap()[0];
         for threads in [1, 2] {
-            let error = bind(&[address], threads, usize::MAX).unwrap_err();
+            let error = bind(&[Entrance::plain(address)], threads, usize::MAX).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
             assert!(error.to_string().contains(&address.to_string()), "{error}");
         }

@@ -2,7 +2,8 @@
 //! responses and problems back.
 //!
 //! The way of a connection: `listener` accepts it within the bound,
-//! `connection` finds out which protocol it speaks. HTTP/1 is spoken by a
+//! `connection` reads whose it is where a proxy in front says so (`proxied`),
+//! shakes hands where it is TLS (`tls`) and finds out which protocol it speaks. HTTP/1 is spoken by a
 //! session of ours (`http1`): `wire` checks every head and the framing of every
 //! body, what can be answered or passed on at once is (`direct`), and one
 //! writer writes the rest. HTTP/2 is hyper's (`http2`). `stack` does what is
@@ -24,13 +25,17 @@ mod http1;
 mod http2;
 mod listener;
 mod opened;
+mod prefixed;
+#[doc(hidden)]
+pub mod proxied;
 mod respond;
 mod slowness;
 mod stack;
+pub mod tls;
 mod wire;
 
 pub use direct::Direct;
-pub use listener::{Sockets, bind, serve};
+pub use listener::{Entrance, Sockets, bind, serve};
 pub use respond::{Problem, Rejection};
 #[cfg(fuzzing)]
 #[doc(hidden)]

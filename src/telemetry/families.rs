@@ -170,6 +170,21 @@ pub(super) const CONNECTIONS_FAILED: Family = counter(
     "Connections of clients that ended in an error.",
     &[],
 );
+pub(super) const HANDSHAKES_FAILED: Family = counter(
+    "pannier_tls_handshakes_failed_total",
+    "TLS handshakes of clients that came to nothing.",
+    &[],
+);
+pub(super) const TLS_RELOADS_FAILED: Family = counter(
+    "pannier_tls_reloads_failed_total",
+    "Times that changed certificates could not be used, and the old ones stayed.",
+    &[],
+);
+pub(super) const PROXY_HEADERS_REFUSED: Family = counter(
+    "pannier_proxy_headers_refused_total",
+    "Connections closed for want of a PROXY header from a peer that is trusted.",
+    &[],
+);
 pub(super) const SPANS: Family = counter(
     "pannier_spans_total",
     "Spans of requests, by what became of them; only where they are exported.",
@@ -208,12 +223,15 @@ pub(super) const PROCESS_THREADS: Family = gauge(
     &[],
 );
 
-pub(super) const FAMILIES: [&Family; 42] = [
+pub(super) const FAMILIES: [&Family; 45] = [
     &REQUESTS,
     &REQUEST_DURATION,
     &UPSTREAM_DURATION,
     &BODY_BYTES,
     &CONNECTIONS_FAILED,
+    &HANDSHAKES_FAILED,
+    &TLS_RELOADS_FAILED,
+    &PROXY_HEADERS_REFUSED,
     &INFLIGHT,
     &WAITING,
     &REFUSED,

@@ -74,6 +74,9 @@ pub struct Telemetry {
     requests: Arc<Gate>,
     rate: Rate,
     connections_failed: Counter,
+    handshakes_failed: Counter,
+    tls_reloads_failed: Counter,
+    proxy_headers_refused: Counter,
     upstream: Arc<UpstreamCounters>,
     top_keys: TopKeys,
     history: parking_lot::Mutex<History>,
@@ -100,6 +103,9 @@ impl Telemetry {
             requests: Arc::default(),
             rate: Rate::default(),
             connections_failed: Counter::default(),
+            handshakes_failed: Counter::default(),
+            tls_reloads_failed: Counter::default(),
+            proxy_headers_refused: Counter::default(),
             upstream: Arc::default(),
             top_keys: TopKeys::default(),
             access: AccessLog::default(),
@@ -195,6 +201,25 @@ impl Telemetry {
     #[must_use]
     pub fn connections_failed(&self) -> &Counter {
         &self.connections_failed
+    }
+
+    /// TLS handshakes of clients that came to nothing.
+    #[must_use]
+    pub fn handshakes_failed(&self) -> &Counter {
+        &self.handshakes_failed
+    }
+
+    /// Times that changed certificates could not be used.
+    #[must_use]
+    pub fn tls_reloads_failed(&self) -> &Counter {
+        &self.tls_reloads_failed
+    }
+
+    /// Connections closed for the PROXY header they did not, or might not, begin
+    /// with.
+    #[must_use]
+    pub fn proxy_headers_refused(&self) -> &Counter {
+        &self.proxy_headers_refused
     }
 
     /// The spans of requests.

@@ -95,6 +95,12 @@ impl Collector for TelemetryCollector {
         page.value(&families::BODY_BYTES, self.telemetry.totals().bytes);
         let failed = self.telemetry.connections_failed().get();
         page.value(&families::CONNECTIONS_FAILED, failed);
+        let failed = self.telemetry.handshakes_failed().get();
+        page.value(&families::HANDSHAKES_FAILED, failed);
+        let failed = self.telemetry.tls_reloads_failed().get();
+        page.value(&families::TLS_RELOADS_FAILED, failed);
+        let refused = self.telemetry.proxy_headers_refused().get();
+        page.value(&families::PROXY_HEADERS_REFUSED, refused);
         queues(&mut page, &self.telemetry);
         caches(&mut page, &routes);
         upstream(&mut page, self.telemetry.upstream());

@@ -136,7 +136,7 @@ async fn a_plain_hit_says_what_any_other_hit_says() {
             let asked = proxy.get(path).header("Accept-Language", "de");
             fields
                 .iter()
-                .fold(asked, |asked, (name, value)| asked.header(*name, *value))
+                .fold(asked, |asked, (name, value)| asked.header(name, value))
         };
         let plain = ask().await;
         plain.was(Hit);

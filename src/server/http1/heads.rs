@@ -2,6 +2,7 @@
 //! that can be answered at once.
 
 use std::future::poll_fn;
+use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -82,7 +83,13 @@ impl<I: AsyncRead + AsyncWrite + Unpin, S: Direct> Session<I, S> {
                     return Poll::Ready(if is_between { Next::End } else { Next::Broken });
                 }
                 Poll::Ready(Ok(read)) => self.look_at(read.bytes()),
-                Poll::Ready(Err(_)) => return Poll::Ready(Next::Broken),
+                Poll::Ready(Err(error)) => {
+                    // Of TLS that ends without a word, as many clients end it:
+                    // between two messages nothing can be missing.
+                    let is_end =
+                        self.held.is_empty() && error.kind() == io::ErrorKind::UnexpectedEof;
+                    return Poll::Ready(if is_end { Next::End } else { Next::Broken });
+                }
                 Poll::Pending => {
                     self.await_client();
                     ready!(self.read_deadline.poll(cx));

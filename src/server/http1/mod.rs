@@ -65,6 +65,8 @@ pub(super) struct Session<I, S> {
     next: Option<Next>,
     /// What is to be written.
     outgoing: Outgoing,
+    /// Whether the socket may hold back some of what was written.
+    is_unflushed: bool,
     /// Whether the client said that it will send nothing more.
     is_half_closed: bool,
     /// Whether an answer has begun to be written.
@@ -125,6 +127,7 @@ where
             held,
             next: None,
             outgoing: Outgoing::default(),
+            is_unflushed: false,
             is_half_closed: false,
             is_answering: false,
             waiting: Waiting::ForRequest,

@@ -135,7 +135,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, S> Session<I, S> {
 
     /// Writes all that there is to write.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.outgoing.is_empty() {
+        if self.outgoing.is_empty() && !self.is_unflushed {
             return Poll::Ready(Ok(()));
         }
         while !self.outgoing.is_empty() {
@@ -153,6 +153,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, S> Session<I, S> {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 count => self.outgoing.advance(count),
             }
+            self.is_unflushed = true;
             self.write_deadline.clear();
             if self.is_half_closed {
                 self.half_closed();
@@ -162,7 +163,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin, S> Session<I, S> {
         // A socket that encrypts may hold some of it back; a plain one does
         // nothing here.
         match Pin::new(&mut self.socket).poll_flush(cx) {
-            Poll::Ready(flushed) => Poll::Ready(flushed),
+            Poll::Ready(flushed) => {
+                self.is_unflushed = false;
+                self.write_deadline.clear();
+                Poll::Ready(flushed)
+            }
             Poll::Pending => self.poll_untaken(cx),
         }
     }
@@ -189,12 +194,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin, S> Session<I, S> {
         // One that encrypts has its last word to write, which the client may not
         // take.
         self.write_deadline.clear();
-        let closed = poll_fn(|cx| {
-            let closed = Pin::new(&mut self.socket).poll_shutdown(cx);
-            match closed {
-                Poll::Ready(closed) => Poll::Ready(closed),
-                Poll::Pending => self.poll_untaken(cx),
-            }
+        let closed = poll_fn(|cx| match Pin::new(&mut self.socket).poll_shutdown(cx) {
+            Poll::Ready(closed) => Poll::Ready(closed),
+            Poll::Pending => self.poll_untaken(cx),
         })
         .await;
         if closed.is_err() || !is_cut_short || self.is_half_closed {

@@ -15,6 +15,7 @@ use super::refusals::refused;
 use super::support::{Seen, limits, responses, service};
 use crate::drain::Drain;
 use crate::server::connection;
+use crate::server::listener::Entrance;
 use crate::server::listener::Place;
 
 /// A client that sends pieces, one a read, then waits for the end.
@@ -90,6 +91,7 @@ pub(super) fn play(bytes: &[u8], cuts: &[prop::sample::Index]) -> (Vec<String>, 
         let connection = connection::serve(
             script,
             "192.0.2.1:1".parse().unwrap(),
+            Arc::new(Entrance::plain("192.0.2.2:80".parse().unwrap())),
             Place::lone(&Drain::new()),
             service(seen.clone()),
             Arc::new(limits()),

@@ -21,7 +21,7 @@ use crate::message::outgoing::Outgoing;
 use crate::message::upgrade::Upgrade;
 use crate::message::{Body, BodyError};
 use crate::proxy::{DirectPass, Peer, Plain, Received};
-use crate::server::{Direct, Problem, Rejection, bind, serve};
+use crate::server::{Direct, Entrance, Problem, Rejection, bind, serve};
 
 /// No test waits longer for anything.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -194,7 +194,12 @@ impl Server {
     }
 
     pub(super) async fn with(limits: Limits) -> Self {
-        let mut sockets = bind(&["127.0.0.1:0".parse().unwrap()], 1, usize::MAX).unwrap();
+        let mut sockets = bind(
+            &[Entrance::plain("127.0.0.1:0".parse().unwrap())],
+            1,
+            usize::MAX,
+        )
+        .unwrap();
         let sockets = sockets.pop().unwrap();
         let address = sockets.addresses().unwrap()[0];
         let seen = Seen::default();
@@ -317,6 +322,10 @@ impl<T> Direct for tower::util::ServiceFn<T> {
     }
 
     fn connection_failed(&self) {}
+
+    fn handshake_failed(&self) {}
+
+    fn proxy_header_refused(&self) {}
 
     fn refused(&self, _: StatusCode, _: Peer, _: Instant) {}
 

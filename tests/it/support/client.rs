@@ -11,6 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use pannier::semantics::outcome::CacheResult;
 use tokio::net::TcpStream;
 
+use super::wire::Io;
 use super::within;
 
 /// The host every request names unless it says otherwise: instances listen on
@@ -141,7 +142,7 @@ impl Opened {
     }
 }
 
-/// A connection that speaks HTTP/2 without TLS.
+/// A connection that speaks HTTP/2.
 #[derive(Clone)]
 pub(crate) struct H2 {
     sender: hyper::client::conn::http2::SendRequest<Full<Bytes>>,
@@ -150,9 +151,13 @@ pub(crate) struct H2 {
 impl H2 {
     /// Connects with prior knowledge (RFC 9113 §3.3).
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.expect("a listener");
+        Self::over(TcpStream::connect(address).await.expect("a listener")).await
+    }
+
+    /// Speaks on a connection that is there.
+    pub(crate) async fn over(io: impl Io + 'static) -> Self {
         let (sender, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(io))
                 .await
                 .expect("an HTTP/2 peer");
         tokio::spawn(connection);
@@ -171,11 +176,16 @@ impl H2 {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::default()).expect("a request");
-        let what = format!("GET {path} over HTTP/2");
+        self.send(request).await.whole().await
+    }
+
+    /// Any request on this connection; gives the answer once its head is here.
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Opened {
+        let what = format!("{} {} over HTTP/2", request.method(), request.uri());
         let mut sender = self.sender.clone();
         let response = within(&what, sender.send_request(request)).await;
         let response = response.unwrap_or_else(|error| panic!("no answer to {what}: {error}"));
-        Opened { what, response }.whole().await
+        Opened { what, response }
     }
 }
 

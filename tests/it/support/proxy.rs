@@ -48,6 +48,7 @@ pub(crate) struct Builder {
     tables: String,
     routes: Vec<Route>,
     state: Option<PathBuf>,
+    top: String,
     environment: Vec<(String, String)>,
     threads: Option<usize>,
 }
@@ -75,6 +76,13 @@ impl Builder {
     /// Adds a route.
     pub(crate) fn route(mut self, path: &str, write: impl FnOnce(Route) -> Route) -> Self {
         self.routes.push(write(Route::new(path)));
+        self
+    }
+
+    /// Adds a line at the top of the file.
+    #[allow(dead_code, reason = "tests/chaos has no use for it")]
+    pub(crate) fn top(mut self, line: &str) -> Self {
+        let _ = writeln!(self.top, "{line}");
         self
     }
 
@@ -126,11 +134,11 @@ impl Builder {
     /// The text of `proxy.toml`.
     pub(crate) fn text(&self) -> String {
         let threads = self.threads.map(|threads| format!("threads = {threads}\n"));
-        let threads = threads.unwrap_or_default();
+        let top = threads.unwrap_or_default() + &self.top;
         let mut text = format!(
             "listen = \"127.0.0.1:0\"\nupstream = \"{}\"\n{}\n\
              [admin]\nlisten = \"127.0.0.1:0\"\n{}\n{}\n{}\n",
-            self.upstream, threads, self.admin, self.redis, self.tables
+            self.upstream, top, self.admin, self.redis, self.tables
         );
         for route in &self.routes {
             let _ = writeln!(
@@ -179,6 +187,7 @@ impl Builder {
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut proxy = Proxy {
             address: unknown,
+            tls: None,
             admin: unknown,
             token: self.token,
             process: Mutex::new(process),
@@ -188,7 +197,7 @@ impl Builder {
             _redis: None,
             _folder: folder,
         };
-        (proxy.address, proxy.admin) = proxy.listening().await;
+        (proxy.address, proxy.tls, proxy.admin) = proxy.listening().await;
         eventually("the proxy to be ready", async || {
             let answer = proxy.admin_get("/readyz").await;
             answer.status.is_success().then_some(())
@@ -299,6 +308,9 @@ impl<const N: usize> Cluster<N> {
 pub(crate) struct Proxy {
     /// The data plane.
     pub(crate) address: SocketAddr,
+    /// Where `[tls]` has an address of its own.
+    #[allow(dead_code, reason = "tests/chaos has no use for it")]
+    pub(crate) tls: Option<SocketAddr>,
     /// The admin listener.
     pub(crate) admin: SocketAddr,
     token: Option<String>,
@@ -502,8 +514,8 @@ impl Proxy {
         signal(process.expect("a program that runs"), name).await;
     }
 
-    /// The two addresses, off the line that says them.
-    async fn listening(&self) -> (SocketAddr, SocketAddr) {
+    /// The addresses, off the line that says them.
+    async fn listening(&self) -> (SocketAddr, Option<SocketAddr>, SocketAddr) {
         eventually("the line that says where the proxy listens", async || {
             let ended = self.process.lock().try_wait().expect("a child");
             assert!(ended.is_none(), "the program ended at once: {ended:?}");
@@ -521,14 +533,14 @@ impl Drop for Proxy {
     }
 }
 
-fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+fn addresses(line: &str) -> Option<(SocketAddr, Option<SocketAddr>, SocketAddr)> {
     let event: serde_json::Value = serde_json::from_str(line).ok()?;
     let fields = &event;
     if fields["message"] != "listening" {
         return None;
     }
     let address = |name: &str| fields[name].as_str()?.parse().ok();
-    Some((address("data")?, address("admin")?))
+    Some((address("data")?, address("tls"), address("admin")?))
 }
 
 /// Sends a signal, by the program that is there for it.

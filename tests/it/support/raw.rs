@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpStream;
 
-use super::wire::{Head, Wire};
+use super::wire::{Head, Io, Wire};
 use super::within;
 
 /// A client connection that sends exactly what it is given.
@@ -18,6 +18,13 @@ impl Raw {
         let stream = TcpStream::connect(address).await.expect("a listener");
         Self {
             wire: Wire::new(stream),
+        }
+    }
+
+    /// Speaks on a connection that is there.
+    pub(crate) fn over(io: impl Io + 'static) -> Self {
+        Self {
+            wire: Wire::new(io),
         }
     }
 
@@ -40,14 +47,18 @@ impl Raw {
     /// Where the peer closes instead.
     pub(crate) async fn answer(&mut self) -> (Head, String) {
         let head = self.head().await.expect("an answer");
+        let body = self.body_of(&head).await;
+        (head, body)
+    }
+
+    /// The whole body that follows `head`.
+    pub(crate) async fn body_of(&mut self, head: &Head) -> String {
         let mut body = Vec::new();
-        let read = self
-            .wire
-            .body(&head, |piece| body.extend_from_slice(&piece));
+        let read = self.wire.body(head, |piece| body.extend_from_slice(&piece));
         within("the body of an answer", read)
             .await
             .expect("a whole body");
-        (head, String::from_utf8_lossy(&body).into_owned())
+        String::from_utf8_lossy(&body).into_owned()
     }
 
     /// Everything until the peer closes.
