@@ -43,7 +43,10 @@ fn covers(one: IpAddr, other: IpAddr) -> bool {
 
 /// A proxy that is its own upstream would answer nobody.
 pub(super) fn no_loop(root: &Table<'_>, listen: &[SocketAddr], upstream: Option<&Upstream>) {
-    let Some(Upstream::Http { authority } | Upstream::Https { authority }) = upstream else {
+    let Some(
+        Upstream::Http { authority } | Upstream::H2c { authority } | Upstream::Https { authority },
+    ) = upstream
+    else {
         return;
     };
     let host = authority.host();

@@ -100,6 +100,11 @@ pub enum Upstream {
         /// Host and port as they stand in a URL, port always given.
         authority: http::uri::Authority,
     },
+    /// `h2c://host:port`: HTTP/2 without TLS, by prior knowledge.
+    H2c {
+        /// Host and port as they stand in a URL, port always given.
+        authority: http::uri::Authority,
+    },
     /// `https://host`
     Https {
         /// Host and port as they stand in a URL, port always given.
@@ -110,6 +115,14 @@ pub enum Upstream {
         /// The socket's path.
         path: PathBuf,
     },
+}
+
+impl Upstream {
+    /// Whether it speaks HTTP/2, or might choose to.
+    #[must_use]
+    pub fn may_speak_http2(&self) -> bool {
+        matches!(self, Self::H2c { .. } | Self::Https { .. })
+    }
 }
 
 /// `[origin]`: connections to the upstream.
@@ -128,6 +141,11 @@ pub struct OriginConfig {
     /// `connection_age_max`: a connection older than this is not used again
     /// (`"5m"`).
     pub connection_age_max: Duration,
+    /// `grpc_idle_timeout`: between two messages of a gRPC call, from either
+    /// side, and until its answer begins (`"1h"`).
+    pub grpc_idle_timeout: Duration,
+    /// `http2`: whether `https` upstreams are offered HTTP/2 (`true`).
+    pub http2: bool,
     /// `ca_file`: PEM file of certificates to trust instead of the system's,
     /// for `https` upstreams (`""`: the system's).
     pub ca_file: Option<PathBuf>,

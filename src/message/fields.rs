@@ -37,6 +37,20 @@ static HOP_BY_HOP: [HeaderName; 9] = [
     UPGRADE,
 ];
 
+/// Whether a `Content-Type` is that of a call of gRPC.
+#[must_use]
+pub fn is_grpc(content_type: &HeaderValue) -> bool {
+    let value = content_type.as_bytes();
+    let rest = match value.split_at_checked(GRPC.len()) {
+        Some((start, rest)) if start.eq_ignore_ascii_case(GRPC) => rest,
+        _ => return false,
+    };
+    // `application/grpc-web` is plain HTTP.
+    matches!(rest.first(), None | Some(b'+' | b';' | b' '))
+}
+
+const GRPC: &[u8] = b"application/grpc";
+
 /// Removes what speaks of one connection only: the fields that `Connection`
 /// names and those that always do. `Content-Length`, `Host` and the like
 /// cannot be named away.

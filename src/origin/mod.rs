@@ -4,12 +4,15 @@
 pub mod body;
 pub mod client;
 mod connection;
+mod content;
 pub mod error;
 pub mod exchange;
 pub mod head;
+mod http2;
 pub mod pool;
 pub mod request;
 pub mod response;
+mod stream;
 pub mod timeout;
 mod tls;
 mod upload;

@@ -55,6 +55,11 @@ static NO_TRAILERS: [HeaderName; 12] = [
     TRANSFER_ENCODING,
 ];
 
+/// Whether a field may stand in a trailer section.
+pub(super) fn is_trailer(name: &HeaderName) -> bool {
+    !NO_TRAILERS.contains(name)
+}
+
 /// A request that is being sent.
 #[derive(Debug)]
 pub(super) struct Upload {
@@ -329,7 +334,7 @@ impl Upload {
         self.before_sent = 0;
         self.before.extend_from_slice(b"0\r\n");
         for (name, value) in trailers {
-            if self.announced.contains(name) && !NO_TRAILERS.contains(name) {
+            if self.announced.contains(name) && is_trailer(name) {
                 push_field(&mut self.before, name, value.as_bytes());
             }
         }
