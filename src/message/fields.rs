@@ -387,6 +387,21 @@ pub fn upgrade_wanted(fields: &HeaderMap) -> Option<HeaderValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_of_grpc_is_told_by_its_content_type() {
+        let is_call = |value: &'static str| is_grpc(&HeaderValue::from_static(value));
+        for call in [
+            "application/grpc",
+            "application/grpc+proto",
+            "Application/gRPC;charset=utf-8",
+        ] {
+            assert!(is_call(call), "{call}");
+        }
+        for other in ["", "application/grp", "application/grpc-web", "text/grpc"] {
+            assert!(!is_call(other), "{other}");
+        }
+    }
     use crate::message::samples::fields;
 
     #[test]

@@ -235,3 +235,42 @@ impl HttpBody for Content {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    async fn read(content: Content) -> Result<Bytes, BrokenOff> {
+        content.collect().await.map(|all| all.to_bytes())
+    }
+
+    #[tokio::test]
+    async fn little_content_can_be_sent_again_and_no_other() {
+        let little = Upload::new(Body::full("little"), true);
+        assert_eq!(read(little.content()).await.unwrap(), "little");
+        assert!(little.is_whole());
+        let again = little.begin().expect("it was kept");
+        assert!(!again.is_end_stream());
+        assert_eq!(again.size_hint().exact(), Some(6));
+        assert_eq!(read(again).await.unwrap(), "little");
+
+        let large = Upload::new(Body::full(vec![0; KEPT_BYTES_MAX + 1]), true);
+        read(large.content()).await.unwrap();
+        assert!(large.begin().is_none());
+
+        let call = Upload::new(Body::full("call"), false);
+        assert!(call.begin().is_some(), "nothing was taken");
+        read(call.content()).await.unwrap();
+        assert!(call.begin().is_none());
+    }
+
+    #[tokio::test]
+    async fn content_that_is_given_up_breaks_off() {
+        let upload = Upload::new(Body::full("content"), true);
+        upload.give_up();
+        assert!(read(upload.content()).await.is_err());
+        assert!(!upload.is_whole());
+    }
+}
