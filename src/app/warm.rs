@@ -248,7 +248,9 @@ fn scheme(tls: Option<&TlsConfig>, named: Option<Scheme>) -> Scheme {
 fn host(config: &WarmConfig, upstream: &Upstream) -> String {
     match upstream {
         _ if !config.host.is_empty() => config.host.clone(),
-        Upstream::Http { authority } | Upstream::Https { authority } => authority.to_string(),
+        Upstream::Http { authority }
+        | Upstream::H2c { authority }
+        | Upstream::Https { authority } => authority.to_string(),
         Upstream::Unix { .. } => "localhost".to_owned(),
     }
 }

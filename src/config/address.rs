@@ -58,10 +58,11 @@ fn parse_listen(text: &str) -> Result<SocketAddr, Wrong> {
 /// The application behind.
 pub(super) fn upstream() -> Parsed<Upstream> {
     Parsed {
-        expects: "`\"http://host:port\"`, `\"https://host\"` or `\"unix:/path\"`",
+        expects: "`\"http://host:port\"`, `\"h2c://host:port\"`, `\"https://host\"` or `\"unix:/path\"`",
         parse: parse_upstream,
         write: |upstream| match upstream {
             Upstream::Http { authority } => format!("http://{authority}"),
+            Upstream::H2c { authority } => format!("h2c://{authority}"),
             Upstream::Https { authority } => format!("https://{authority}"),
             Upstream::Unix { path } => format!("unix:{}", path.display()),
         },
@@ -75,11 +76,16 @@ fn parse_upstream(text: &str) -> Result<Upstream, Wrong> {
     if let Some(rest) = text.strip_prefix("http://") {
         return parse_authority(rest, 80).map(|authority| Upstream::Http { authority });
     }
+    if let Some(rest) = text.strip_prefix("h2c://") {
+        return parse_authority(rest, 80).map(|authority| Upstream::H2c { authority });
+    }
     if let Some(rest) = text.strip_prefix("https://") {
         return parse_authority(rest, 443).map(|authority| Upstream::Https { authority });
     }
-    Err(Wrong::new("expected `http://`, `https://` or `unix:`")
-        .hint("write for example `http://127.0.0.1:3000`"))
+    Err(
+        Wrong::new("expected `http://`, `h2c://`, `https://` or `unix:`")
+            .hint("write for example `http://127.0.0.1:3000`"),
+    )
 }
 
 fn parse_socket_path(path: &str) -> Result<PathBuf, Wrong> {
@@ -326,6 +332,7 @@ mod tests {
             ("https://a.example", "https://a.example:443"),
             ("http://[::1]:3000", "http://[::1]:3000"),
             ("http://[::1]", "http://[::1]:80"),
+            ("h2c://a:50051", "h2c://a:50051"),
             ("unix:/run/app.sock", "unix:/run/app.sock"),
             ("unix:///run/app.sock", "unix:/run/app.sock"),
         ] {

@@ -60,7 +60,10 @@ pub(super) fn proxy_protocol(
 
 /// A proxy that is its own upstream would answer nobody.
 pub(super) fn no_loop(root: &Table<'_>, listen: &[SocketAddr], upstream: Option<&Upstream>) {
-    let Some(Upstream::Http { authority } | Upstream::Https { authority }) = upstream else {
+    let Some(
+        Upstream::Http { authority } | Upstream::H2c { authority } | Upstream::Https { authority },
+    ) = upstream
+    else {
         return;
     };
     let host = authority.host();

@@ -50,6 +50,9 @@ pub struct Limits {
     /// `underscore_fields`: what becomes of request fields with `_` in their
     /// names (`"drop"`).
     pub underscore_fields: UnderscoreFields,
+    /// `grpc_idle_timeout` of `[origin]`, which bounds what is waited for the
+    /// client of a gRPC call; `None` where the upstream cannot take one.
+    pub grpc_idle_timeout: Option<Duration>,
 }
 
 /// `underscore_fields = …` of `[limits]`.

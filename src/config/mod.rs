@@ -55,6 +55,7 @@ pub use load::{load, parse};
 pub use problem::{Place, Problem, Problems, SHOWN_MAX};
 pub use reference::reference;
 pub use reload::restart_needed;
+pub use tls::{CertificateFiles, TlsConfig};
 
 /// A validated configuration.
 #[derive(Clone, Debug)]
@@ -106,6 +107,11 @@ pub enum Upstream {
         /// Host and port as they stand in a URL, port always given.
         authority: http::uri::Authority,
     },
+    /// `h2c://host:port`: HTTP/2 without TLS, by prior knowledge.
+    H2c {
+        /// Host and port as they stand in a URL, port always given.
+        authority: http::uri::Authority,
+    },
     /// `https://host`
     Https {
         /// Host and port as they stand in a URL, port always given.
@@ -118,28 +124,12 @@ pub enum Upstream {
     },
 }
 
-/// `[tls]`: TLS for clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsConfig {
-    /// `listen`: where TLS is spoken; `None`: at [`Config::listen`].
-    pub listen: Option<Vec<SocketAddr>>,
-    /// `proxy_protocol`: a connection there begins with a header of the PROXY
-    /// protocol (`false`).
-    pub proxy_protocol: bool,
-    /// `certificate` and `key`, which are the first, and `[[tls.certificates]]`.
-    pub certificates: Vec<CertificateFiles>,
-    /// `client_ca`: PEM file of authorities, one of which must have signed a
-    /// client's certificate (`""`: no client needs one).
-    pub client_ca: Option<PathBuf>,
-}
-
-/// A certificate and its key, each a PEM file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateFiles {
-    /// `certificate`: the server's, and those between it and an authority.
-    pub certificate: PathBuf,
-    /// `key`.
-    pub key: PathBuf,
+impl Upstream {
+    /// Whether it speaks HTTP/2, or might choose to.
+    #[must_use]
+    pub fn may_speak_http2(&self) -> bool {
+        matches!(self, Self::H2c { .. } | Self::Https { .. })
+    }
 }
 
 /// `[origin]`: connections to the upstream.
@@ -158,6 +148,11 @@ pub struct OriginConfig {
     /// `connection_age_max`: a connection older than this is not used again
     /// (`"5m"`).
     pub connection_age_max: Duration,
+    /// `grpc_idle_timeout`: between two messages of a gRPC call, from either
+    /// side, and until its answer begins (`"1h"`).
+    pub grpc_idle_timeout: Duration,
+    /// `http2`: whether `https` upstreams are offered HTTP/2 (`true`).
+    pub http2: bool,
     /// `ca_file`: PEM file of certificates to trust instead of the system's,
     /// for `https` upstreams (`""`: the system's).
     pub ca_file: Option<PathBuf>,

@@ -65,7 +65,7 @@ pub(super) fn config(mut root: Table<'_>, upstream_if_missing: Upstream) -> Conf
         "The listener for operators: statistics, invalidation, dashboard.",
     ));
     let origin = origin(root.table("origin", "Connections to the upstream."));
-    let limits = limits(root.table("limits", "Bounds on what clients may do."));
+    let mut limits = limits(root.table("limits", "Bounds on what clients may do."));
     let memory = memory(root.table("memory", "The store in this process (L1)."));
     let redis = root
         .optional_table("redis", "The store shared by instances (L2), and what keeps them coherent. Leave the table out to run on memory alone.")
@@ -93,6 +93,9 @@ pub(super) fn config(mut root: Table<'_>, upstream_if_missing: Upstream) -> Conf
         .filter_map(|table| watch::warm(table, is_shared))
         .collect();
 
+    if upstream.as_ref().is_some_and(Upstream::may_speak_http2) {
+        limits.grpc_idle_timeout = Some(origin.grpc_idle_timeout);
+    }
     let tls = tls.flatten();
     let tls_listen = tls.as_ref().and_then(|tls| tls.listen.as_deref());
     let all: Vec<SocketAddr> = [&*listen, tls_listen.unwrap_or_default()].concat();
@@ -173,6 +176,8 @@ fn origin(mut table: Table<'_>) -> OriginConfig {
             "Unused connections kept, for each thread; further ones are closed.",
         )),
         connection_age_max: table.option("connection_age_max", seconds(300), waits(), "A connection older than this is not used again, so that a name that leads elsewhere is followed under steady traffic."),
+        grpc_idle_timeout: table.option("grpc_idle_timeout", seconds(3600), waits(), "Between two messages of a gRPC call, from either side, and until its answer begins, in place of the other time-outs: a call ends by the deadline of its client. Where the upstream is h2c or https."),
+        http2: table.option("http2", true, Flag, "Whether https upstreams are offered HTTP/2; false: HTTP/1.1 is spoken. An h2c upstream is always spoken to in HTTP/2."),
         ca_file: table.option(
             "ca_file",
             None,
@@ -258,6 +263,7 @@ fn limits(mut table: Table<'_>) -> Limits {
             Choice(&[("drop", UnderscoreFields::Drop), ("pass", UnderscoreFields::Pass)]),
             "Request fields with _ in their names, which many applications read as the ones with -: \"drop\" takes them away; \"pass\" forwards those that are no twin of a field that Pannier itself sets or takes away.",
         ),
+        grpc_idle_timeout: None,
     };
     if config.target_bytes_max > config.head_bytes_max {
         table.problem(

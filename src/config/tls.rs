@@ -1,12 +1,36 @@
-//! The options of `[tls]`.
+//! `[tls]`: what it holds, and its options.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::address;
 use super::kinds::{Flag, OneOrMore, Parsed, Wrong};
 use super::options::pem_file;
 use super::reader::Table;
-use super::{CertificateFiles, TlsConfig, address};
+
+/// `[tls]`: TLS for clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// `listen`: where TLS is spoken; `None`: at [`Config::listen`].
+    pub listen: Option<Vec<SocketAddr>>,
+    /// `proxy_protocol`: a connection there begins with a header of the PROXY
+    /// protocol (`false`).
+    pub proxy_protocol: bool,
+    /// `certificate` and `key`, which are the first, and `[[tls.certificates]]`.
+    pub certificates: Vec<CertificateFiles>,
+    /// `client_ca`: PEM file of authorities, one of which must have signed a
+    /// client's certificate (`""`: no client needs one).
+    pub client_ca: Option<PathBuf>,
+}
+
+/// A certificate and its key, each a PEM file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// `certificate`: the server's, and those between it and an authority.
+    pub certificate: PathBuf,
+    /// `key`.
+    pub key: PathBuf,
+}
 
 /// Reads the table; `None` where it names no certificate, which was reported.
 pub(super) fn read(mut table: Table<'_>) -> Option<TlsConfig> {

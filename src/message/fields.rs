@@ -376,6 +376,7 @@ pub fn upgrade_wanted(fields: &HeaderMap) -> Option<HeaderValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
     use crate::message::samples::fields;
 
     #[test]

@@ -7,6 +7,7 @@ pub mod chunked;
 pub mod digits;
 pub mod directives;
 pub mod fields;
+pub mod grpc;
 pub mod interim;
 pub mod lines;
 pub mod outgoing;

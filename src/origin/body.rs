@@ -15,6 +15,7 @@ use super::error::OriginError;
 use super::exchange::{Exchange, Progress, Switched};
 use super::head::Head;
 use super::response::{Piece, Sink};
+use super::stream::Stream;
 use crate::message::BodyError;
 
 /// What arrives of a response's body, read from the connection by whoever
@@ -22,7 +23,7 @@ use crate::message::BodyError;
 #[derive(Debug)]
 pub struct OriginBody {
     /// `None` where nothing more will come.
-    exchange: Option<Box<Exchange>>,
+    source: Option<Source>,
     /// How much has yet to come, or never will, where its length was said.
     left: Option<u64>,
     came: Came,
@@ -30,6 +31,13 @@ pub struct OriginBody {
     broken: Option<Broken>,
     /// What [`Self::arrives`] took in.
     early: VecDeque<Result<Frame<Bytes>, BodyError>>,
+}
+
+/// Where it comes from.
+#[derive(Debug)]
+enum Source {
+    Http1(Box<Exchange>),
+    Http2(Box<Stream>),
 }
 
 /// Why a body broke off.
@@ -83,7 +91,7 @@ impl OriginBody {
     ) -> Self {
         let mut body = Self {
             left: exchange.left(),
-            exchange: Some(exchange),
+            source: Some(Source::Http1(exchange)),
             came,
             broken: None,
             early: VecDeque::new(),
@@ -92,8 +100,23 @@ impl OriginBody {
         body
     }
 
+    /// The body of a response over HTTP/2 whose head has come.
+    pub(super) fn of_stream(stream: Stream) -> Self {
+        Self {
+            left: stream.left(),
+            source: (!stream.is_over()).then(|| Source::Http2(Box::new(stream))),
+            came: Came::default(),
+            broken: None,
+            early: VecDeque::new(),
+        }
+    }
+
     fn goes_on(&mut self, progress: Result<Progress, OriginError>) {
-        self.left = self.exchange.as_ref().and_then(|exchange| exchange.left());
+        self.left = match &self.source {
+            Some(Source::Http1(exchange)) => exchange.left(),
+            Some(Source::Http2(stream)) => stream.left(),
+            None => None,
+        };
         match progress {
             Ok(Progress::More) => return,
             Ok(Progress::Over) => {}
@@ -104,13 +127,16 @@ impl OriginBody {
                 });
             }
         }
-        self.exchange.take_if(|exchange| !exchange.is_switched());
+        self.source.take_if(|source| !source.is_switched());
     }
 
     /// The connection, where both sides have agreed on another protocol.
     #[must_use]
     pub fn into_switched(self) -> Option<Switched> {
-        self.exchange?.into_switched()
+        match self.source? {
+            Source::Http1(exchange) => exchange.into_switched(),
+            Source::Http2(_) => None,
+        }
     }
 
     /// Takes in a body of at most `bytes_max`, for as long as `wait`. Says whether
@@ -167,19 +193,48 @@ impl OriginBody {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let Some(exchange) = &mut self.exchange else {
-                return Poll::Ready(None);
+            let progress = match &mut self.source {
+                None => return Poll::Ready(None),
+                Some(source) if source.is_switched() => return Poll::Ready(None),
+                Some(source) => ready!(source.poll(cx, &mut self.came)),
             };
-            if exchange.is_switched() {
-                return Poll::Ready(None);
-            }
-            let progress = ready!(exchange.poll(cx, &mut self.came));
             self.goes_on(progress);
         }
     }
 
     fn is_over(&self) -> bool {
-        self.exchange.is_none() && self.broken.is_none()
+        self.source.is_none() && self.broken.is_none()
+    }
+}
+
+impl Source {
+    fn is_switched(&self) -> bool {
+        matches!(self, Self::Http1(exchange) if exchange.is_switched())
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        came: &mut Came,
+    ) -> Poll<Result<Progress, OriginError>> {
+        let stream = match self {
+            Self::Http1(exchange) => return exchange.poll(cx, came),
+            Self::Http2(stream) => stream,
+        };
+        let frame = match ready!(stream.poll(cx)) {
+            None => return Poll::Ready(Ok(Progress::Over)),
+            Some(Err(error)) => return Poll::Ready(Err(error)),
+            Some(Ok(frame)) => frame,
+        };
+        match frame.into_data() {
+            Ok(content) if content.is_empty() => {}
+            Ok(content) => came.content = Some(content),
+            Err(frame) => came.trailers = frame.into_trailers().ok(),
+        }
+        Poll::Ready(Ok(match stream.is_over() {
+            true => Progress::Over,
+            false => Progress::More,
+        }))
     }
 }
 

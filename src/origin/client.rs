@@ -10,6 +10,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use http::header::UPGRADE;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use tokio::time::{Instant, sleep_until};
 
@@ -17,8 +18,10 @@ use super::body::{Came, OriginBody};
 use super::error::{OriginError, OriginErrorKind};
 use super::exchange::Exchange;
 use super::head::Head;
+use super::http2::Way;
 use super::pool::Pool;
 use super::response::{Piece, Sink};
+use super::stream;
 use crate::config::{OriginConfig, Upstream};
 use crate::message::Body;
 use crate::message::interim::Interim;
@@ -94,8 +97,22 @@ impl OriginClient {
             }
         };
         let interim = request.extensions_mut().remove::<Interim>();
-        let exchange = Box::new(Exchange::of(&self.pool, permit, request));
-        let answered = self.answer(exchange, interim).await;
+        let wants_switch = request.headers().contains_key(UPGRADE);
+        let answered = match self.pool.way(wants_switch).await {
+            Ok(Way::Http1(made)) => {
+                if let Some(connection) = made {
+                    self.pool.put(connection);
+                }
+                let exchange = Box::new(Exchange::of(&self.pool, permit, request));
+                self.answer(exchange, interim).await
+            }
+            Ok(Way::Http2(lease)) => {
+                let sent = Box::pin(stream::send(&self.pool, permit, lease, request));
+                sent.await
+                    .map(|(head, stream)| Response::from_parts(head, OriginBody::of_stream(stream)))
+            }
+            Err(error) => Err(error),
+        };
         match &answered {
             Ok(_) => {}
             Err(error) if error.kind == OriginErrorKind::RequestBody => {

@@ -18,12 +18,11 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, timeout};
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::client::TrustError;
 use super::error::{OriginError, OriginErrorKind};
-use super::tls;
+use super::tls::{self, Connectors};
 use crate::config::{OriginConfig, Upstream};
 use crate::telemetry::upstream::UpstreamCounters;
 
@@ -38,9 +37,19 @@ pub(super) struct Connector {
     counters: Arc<UpstreamCounters>,
 }
 
+/// What a connection is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offer {
+    /// HTTP/1.
+    Http1,
+    /// HTTP/2, where TLS is used and the upstream chooses it; without TLS it is
+    /// known to.
+    Http2,
+}
+
 enum Destination {
     Tcp(Place),
-    Tls(Place, TlsConnector),
+    Tls(Place, Connectors),
     Unix(PathBuf),
 }
 
@@ -60,10 +69,12 @@ impl Connector {
         counters: &Arc<UpstreamCounters>,
     ) -> Result<Self, TrustError> {
         let to = match upstream {
-            Upstream::Http { authority } => Destination::Tcp(Place::of(authority, 80)),
+            Upstream::Http { authority } | Upstream::H2c { authority } => {
+                Destination::Tcp(Place::of(authority, 80))
+            }
             Upstream::Https { authority } => {
-                let connector = tls::connector(config.ca_file.as_deref())?;
-                Destination::Tls(Place::of(authority, 443), connector)
+                let connectors = tls::connectors(config.ca_file.as_deref())?;
+                Destination::Tls(Place::of(authority, 443), connectors)
             }
             Upstream::Unix { path } => Destination::Unix(path.clone()),
         };
@@ -75,12 +86,12 @@ impl Connector {
     }
 
     /// Makes a connection: all of it, TLS included, within its time.
-    pub(super) fn connect(&self) -> Connecting {
+    pub(super) fn connect(&self, offer: Offer) -> Connecting {
         let to = Arc::clone(&self.to);
         let counters = Arc::clone(&self.counters);
         let limit = self.connect_timeout;
         Box::pin(async move {
-            let connected = timeout(limit, to.connect(limit)).await;
+            let connected = timeout(limit, to.connect(limit, offer)).await;
             let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
             let stream = connected
                 .map_err(|error| OriginError::new(OriginErrorKind::of_connect(&error), error))?;
@@ -96,10 +107,14 @@ impl Connector {
 }
 
 impl Destination {
-    async fn connect(&self, limit: Duration) -> io::Result<Stream> {
+    async fn connect(&self, limit: Duration, offer: Offer) -> io::Result<Stream> {
         Ok(match self {
             Self::Tcp(place) => Stream::Tcp(place.connect(limit).await?),
-            Self::Tls(place, connector) => {
+            Self::Tls(place, connectors) => {
+                let connector = match offer {
+                    Offer::Http1 => &connectors.http1,
+                    Offer::Http2 => &connectors.either,
+                };
                 let name = ServerName::try_from(place.host.clone())
                     .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
                 let tcp = place.connect(limit).await?;
@@ -173,6 +188,14 @@ impl Connection {
     /// When it was made.
     pub(super) fn made(&self) -> Instant {
         self.made
+    }
+
+    /// Whether the upstream chose HTTP/2 when it was made.
+    pub(super) fn chose_http2(&self) -> bool {
+        match &self.stream {
+            Stream::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(tls::HTTP2),
+            Stream::Tcp(_) | Stream::Unix(_) => false,
+        }
     }
 
     /// Whether nothing came from the upstream, its end included, that was not

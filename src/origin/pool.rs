@@ -1,4 +1,5 @@
-//! Connections to the upstream that no exchange uses.
+//! Connections to the upstream: those of HTTP/1 that no exchange uses, and
+//! those of HTTP/2.
 //!
 //! Promises: no more unused connections are kept than may be, and none longer
 //! than it may be, nor is one used again that is too old; those of an upstream that is no longer configured go with
@@ -11,11 +12,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use http::uri::Authority;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use super::client::TrustError;
-use super::connection::{Connecting, Connection, Connector};
+use super::connection::{Connecting, Connection, Connector, Offer};
+use super::error::OriginError;
+use super::http2::{Links, Speaks, Way};
 use crate::config::{OriginConfig, Upstream};
 use crate::telemetry::upstream::UpstreamCounters;
 
@@ -26,6 +30,10 @@ pub struct Pool {
     pub(super) config: OriginConfig,
     pub(super) counters: Arc<UpstreamCounters>,
     idle: Mutex<Idle>,
+    links: Arc<Links>,
+    /// Where the upstream is, and whether TLS leads there.
+    authority: Option<Authority>,
+    is_secure: bool,
 }
 
 /// Unused connections, and since when; the longest unused first.
@@ -44,7 +52,17 @@ impl Pool {
         config: &OriginConfig,
         counters: &Arc<UpstreamCounters>,
     ) -> Result<Arc<Self>, TrustError> {
+        let (speaks, authority) = match upstream {
+            Upstream::Http { authority } => (Speaks::Http1, Some(authority)),
+            Upstream::H2c { authority } => (Speaks::Http2, Some(authority)),
+            Upstream::Https { authority } if config.http2 => (Speaks::Negotiated, Some(authority)),
+            Upstream::Https { authority } => (Speaks::Http1, Some(authority)),
+            Upstream::Unix { .. } => (Speaks::Http1, None),
+        };
         Ok(Arc::new(Self {
+            links: Links::new(speaks),
+            authority: authority.cloned(),
+            is_secure: matches!(upstream, Upstream::Https { .. }),
             connector: Connector::new(upstream, config, counters)?,
             config: config.clone(),
             counters: Arc::clone(counters),
@@ -89,7 +107,33 @@ impl Pool {
 
     /// Makes a connection.
     pub(super) fn connect(&self) -> Connecting {
-        self.connector.connect()
+        self.connector.connect(Offer::Http1)
+    }
+
+    /// Whether the next exchange is one of HTTP/1, as far as is known.
+    #[must_use]
+    pub fn speaks_http1(&self) -> bool {
+        self.links.speaks_http1(&self.config)
+    }
+
+    /// A way to have an exchange; `wants_switch`: one that may go on in another
+    /// protocol.
+    ///
+    /// # Errors
+    /// [`OriginError`] where it takes a connection that cannot be made.
+    pub(super) async fn way(&self, wants_switch: bool) -> Result<Way, OriginError> {
+        let links = &self.links;
+        links.way(&self.connector, &self.config, wants_switch).await
+    }
+
+    /// Host and port of the upstream; `None` of a Unix socket.
+    pub(super) fn authority(&self) -> Option<&Authority> {
+        self.authority.as_ref()
+    }
+
+    /// Whether connections are made by TLS.
+    pub(super) fn is_secure(&self) -> bool {
+        self.is_secure
     }
 }
 

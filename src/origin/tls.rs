@@ -12,12 +12,21 @@ use tokio_rustls::TlsConnector;
 
 use super::client::TrustError;
 
+/// HTTP/2, as ALPN calls it.
+pub(super) const HTTP2: &[u8] = b"h2";
+
+/// What makes TLS connections: of HTTP/1, and of what the upstream chooses.
+pub(super) struct Connectors {
+    pub(super) http1: TlsConnector,
+    pub(super) either: TlsConnector,
+}
+
 /// What makes TLS connections that trust the certificates of `ca_file`, or the
 /// system's.
 ///
 /// # Errors
 /// [`TrustError`] where there are none.
-pub(super) fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, TrustError> {
+pub(super) fn connectors(ca_file: Option<&Path>) -> Result<Connectors, TrustError> {
     let roots = match ca_file {
         Some(path) => roots_in(path)?,
         None => roots_of_the_system().map_err(TrustError::System)?,
@@ -25,7 +34,12 @@ pub(super) fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, TrustErr
     let config = ClientConfig::builder()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
+    let mut offering = config.clone();
+    offering.alpn_protocols = vec![HTTP2.to_vec(), b"http/1.1".to_vec()];
+    Ok(Connectors {
+        http1: TlsConnector::from(Arc::new(config)),
+        either: TlsConnector::from(Arc::new(offering)),
+    })
 }
 
 fn roots_in(path: &Path) -> Result<RootCertStore, TrustError> {

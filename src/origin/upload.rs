@@ -418,7 +418,7 @@ fn framing_of(fields: &HeaderMap, body: &Body) -> Option<Framing> {
 
 /// Whether a field may come behind content. An application may take it for one of
 /// the head, so that nothing passes which a head was rid of.
-fn may_be_trailer(name: &HeaderName) -> bool {
+pub(super) fn may_be_trailer(name: &HeaderName) -> bool {
     let text = name.as_str();
     !NO_TRAILERS.contains(name)
         && !is_hop_by_hop(text)

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::header::{
-    CACHE_CONTROL, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, PRAGMA,
-    RANGE,
+    CACHE_CONTROL, CONTENT_TYPE, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_UNMODIFIED_SINCE, PRAGMA, RANGE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body::Body as _;
@@ -18,6 +18,7 @@ use crate::clock::Timestamp;
 use crate::gate::Refused;
 use crate::invalidation::session::Brought;
 use crate::message::directives::RequestDirectives;
+use crate::message::grpc::is_grpc;
 use crate::message::interim::Interim;
 use crate::message::scheme::Scheme;
 use crate::message::upgrade::Upgrade;
@@ -317,6 +318,11 @@ impl Ask {
     pub(super) fn honours_surrogate_control(&self) -> bool {
         let route = self.route.as_ref();
         route.is_some_and(|route| route.policy.targets.has_surrogate())
+    }
+
+    /// Whether it is a call of gRPC.
+    pub(super) fn is_call(&self) -> bool {
+        self.fields.get(CONTENT_TYPE).is_some_and(is_grpc)
     }
 
     pub(super) fn is_head(&self) -> bool {

@@ -106,6 +106,9 @@ pub(super) fn begin(
         return None;
     }
     let pool = site.origins[thread % site.origins.len()].pool();
+    if !pool.speaks_http1() {
+        return None;
+    }
     let client = peer.address.ip();
     let sender = Sender::new(client, peer.scheme, &site.config.limits, Version::HTTP_11);
 

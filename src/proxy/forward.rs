@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use super::ask::Ask;
 use crate::clock::{Clock, Timestamp};
 use crate::message::fields::{append_member, append_via, strip_hop_by_hop};
+use crate::message::grpc::is_grpc;
 use crate::message::{Body, fields};
 use crate::origin::body::OriginBody;
 use crate::origin::error::OriginError;
@@ -130,7 +131,11 @@ pub(super) fn body_for_client(ask: &Ask, fields: &HeaderMap, body: OriginBody) -
     if is_event_stream {
         return Body::boxed(body);
     }
-    let limit = ask.origin().config().body_idle_timeout;
+    let config = ask.origin().config();
+    let limit = match fields.get(CONTENT_TYPE) {
+        Some(value) if is_grpc(value) => config.grpc_idle_timeout,
+        _ => config.body_idle_timeout,
+    };
     Body::boxed(IdleLimited::new(body, limit))
 }
 

@@ -7,9 +7,12 @@
 //! In strict mode a write that the other instances could not be told of is not
 //! made; where they are lost while it is, its client is told so.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use http::{Method, Response};
+use http_body::Body as _;
+use tokio::sync::oneshot;
 
 use super::ask::Ask;
 use super::failure::{Failure, ProxyError};
@@ -41,8 +44,11 @@ pub(super) async fn serve(
 ) -> Result<Response<Body>, Failure> {
     let status = CacheStatus::forwarded(Forwarded::Method);
     let mut told = ask.told(CacheResult::Bypass, status);
+    // Dropped with this future, as its client leaves.
+    let (_here, left) = oneshot::channel();
+    let call = ask.is_call().then_some(Call { left });
     // Moved about by the runtime: as a pointer.
-    let writing = forward(Arc::clone(shared), Arc::new(ask), body, methods);
+    let writing = forward(Arc::clone(shared), Arc::new(ask), body, methods, call);
     let write = tokio::spawn(Box::pin(writing));
     let outcome = write.await.unwrap_or_else(|error| {
         let lost = OriginError::new(OriginErrorKind::Reset, error);
@@ -57,6 +63,28 @@ pub(super) async fn serve(
             error,
             told: Box::new(told),
         }),
+    }
+}
+
+/// A call of gRPC. Unlike other writes it ends with its client, whose deadline
+/// or cancellation the origin is to see; and nothing of its answer is held back.
+struct Call {
+    left: oneshot::Receiver<Infallible>,
+}
+
+impl Call {
+    async fn send(
+        self,
+        shared: &Shared,
+        ask: &Ask,
+        body: Body,
+    ) -> Result<pass::Exchanged, ProxyError> {
+        tokio::select! {
+            biased;
+            outcome = pass::send(shared, ask, body) => outcome,
+            // What it did until then stays: to the caches its answer is lost.
+            _ = self.left => Err(OriginError::bare(OriginErrorKind::Reset).into()),
+        }
     }
 }
 
@@ -81,6 +109,7 @@ async fn forward(
     ask: Arc<Ask>,
     body: Body,
     methods: Vec<Method>,
+    call: Option<Call>,
 ) -> Result<(Response<Body>, std::time::Duration), ProxyError> {
     let bans_of = |effect: Effect<'_>| {
         ask.site.rules.bans_of(&Write {
@@ -97,7 +126,11 @@ async fn forward(
     }
     let mode = ask.site.config.coherence.session;
     let began = ask.position(&shared);
-    let mut outcome = pass::send(&shared, &ask, body).await;
+    let is_call = call.is_some();
+    let mut outcome = match call {
+        Some(call) => call.send(&shared, &ask, body).await,
+        None => pass::send(&shared, &ask, body).await,
+    };
     let effect = match &outcome {
         Ok(exchanged) => {
             let head = &exchanged.answer.head;
@@ -117,12 +150,10 @@ async fn forward(
         .and_then(|sent| Posted::before(&shared, &ask, &began, &sent.answer.head));
     let is_streamed = match &mut outcome {
         Ok(sent) => {
-            !bans.is_empty()
-                && !sent
-                    .answer
-                    .body
-                    .arrives(PROMPT_BYTES_MAX, PROMPT_WAIT)
-                    .await
+            let body = &mut sent.answer.body;
+            let is_over = body.is_end_stream();
+            let mut arrives = async || body.arrives(PROMPT_BYTES_MAX, PROMPT_WAIT).await;
+            !bans.is_empty() && !is_over && (is_call || !arrives().await)
         }
         Err(_) => false,
     };

@@ -29,9 +29,23 @@ impl Fate {
     }
 }
 
+/// What a request body comes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carrier {
+    Http1,
+    Http2,
+    /// HTTP/2, for a call of gRPC: its client may be silent for as long as this,
+    /// while the origin has the word.
+    Call(Duration),
+}
+
 /// Puts a request body under the limits: `413` at once where it says that it
 /// is too large. A request without a body costs nothing here.
-pub(super) fn guard<B>(incoming: B, is_h2: bool, limits: &Limits) -> Result<(Body, Fate), Problem>
+pub(super) fn guard<B>(
+    incoming: B,
+    carrier: Carrier,
+    limits: &Limits,
+) -> Result<(Body, Fate), Problem>
 where
     B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -42,13 +56,17 @@ where
     let bytes_max = bytes_max(limits);
     check_length(incoming.size_hint().lower(), bytes_max)?;
     let fate = Arc::new(OnceLock::new());
+    let (idle_timeout, rate_min) = match carrier {
+        Carrier::Call(idle_timeout) => (idle_timeout, 0),
+        Carrier::Http1 | Carrier::Http2 => (limits.body_idle_timeout, limits.body_rate_min),
+    };
     let guarded = Guarded {
         incoming: Some(incoming),
-        is_h2,
+        is_h2: carrier != Carrier::Http1,
         bytes_max,
         bytes: 0,
-        idle_timeout: limits.body_idle_timeout,
-        allowance: Allowance::new(limits.body_rate_min, limits.body_idle_timeout),
+        idle_timeout,
+        allowance: Allowance::new(rate_min, idle_timeout),
         deadline: Deadline::default(),
         fate: Arc::clone(&fate),
     };

@@ -20,18 +20,19 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, UPGRADE};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tower::{Service, ServiceExt};
 
-use super::body::{self, Fate};
+use super::body::{self, Carrier, Fate};
 use super::direct::Direct;
 use super::respond::{Problem, Rejection};
 use super::wire::{is_origin_form, offers_switch, same_authority};
 use crate::config::Limits;
 use crate::message::Body;
+use crate::message::grpc::is_grpc;
 use crate::message::interim::Interim;
 use crate::message::upgrade::Upgrade;
 use crate::proxy::{Peer, Received};
@@ -82,7 +83,12 @@ impl Stack {
         {
             return Ok(response);
         }
-        let (body, fate) = body::guard(incoming, true, &self.limits)?;
+        let content_type = parts.headers.get(CONTENT_TYPE);
+        let carrier = match self.limits.grpc_idle_timeout {
+            Some(idle_timeout) if content_type.is_some_and(is_grpc) => Carrier::Call(idle_timeout),
+            _ => Carrier::Http2,
+        };
+        let (body, fate) = body::guard(incoming, carrier, &self.limits)?;
         let offers_switch = take_offer(&mut parts);
         // hyper's HTTP/2 server has no way to send interim responses.
         self.tell(&mut parts, received, None);

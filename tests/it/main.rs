@@ -10,6 +10,7 @@ mod command_line;
 mod exchange;
 mod first_hit;
 mod fleet;
+mod grpc;
 mod interim;
 mod invalidation;
 mod lifecycle;

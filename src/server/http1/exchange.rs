@@ -47,9 +47,10 @@ where
         let (guarded, mut feed) = match self.content(message) {
             Content::Absent => (Ok((Body::Empty, Fate::default())), None),
             Content::Whole(content) => (body::whole(content, &self.stack.limits), None),
-            Content::Coming(feed, piped) => {
-                (body::guard(piped, false, &self.stack.limits), Some(feed))
-            }
+            Content::Coming(feed, piped) => (
+                body::guard(piped, body::Carrier::Http1, &self.stack.limits),
+                Some(feed),
+            ),
         };
         let (body, fate) = match guarded {
             Ok(guarded) => guarded,

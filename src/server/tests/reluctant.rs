@@ -18,7 +18,7 @@ use crate::drain::Drain;
 use crate::message::Body;
 use crate::proxy::Received;
 use crate::server::connection;
-use crate::server::listener::Place;
+use crate::server::listener::{Entrance, Place};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
@@ -95,6 +95,7 @@ async fn borne(hints: usize) -> (String, Duration) {
     let connection = connection::serve(
         client,
         "192.0.2.1:1".parse().unwrap(),
+        Arc::new(Entrance::plain("192.0.2.2:80".parse().unwrap())),
         Place::lone(&Drain::new()),
         service,
         Arc::new(limits()),

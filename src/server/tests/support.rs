@@ -44,6 +44,7 @@ pub(super) fn limits() -> Limits {
         drain_timeout: PATIENCE,
         trusted_proxies: Vec::new(),
         underscore_fields: UnderscoreFields::Drop,
+        grpc_idle_timeout: None,
     }
 }
 
