@@ -11,7 +11,7 @@ use super::reader::Table;
 /// `[tls]`: TLS for clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsConfig {
-    /// `listen`: where TLS is spoken; `None`: at [`Config::listen`].
+    /// `listen`: where TLS is spoken; `None`: at [`super::Config::listen`].
     pub listen: Option<Vec<SocketAddr>>,
     /// `proxy_protocol`: a connection there begins with a header of the PROXY
     /// protocol (`false`).

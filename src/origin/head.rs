@@ -174,9 +174,14 @@ fn is_without_content(status: StatusCode, expected: Expected) -> bool {
     }
 }
 
-/// Where content in transfer codings ends. Those that would have to be undone
-/// by whoever gets it were not asked for, and nobody behind us is told of them.
-/// Some take an empty member for the last one, others for none: it is refused.
+/// Transfer codings that whoever gets the content would have to undo (RFC 9112
+/// §7.2).
+const COMPRESSING: [&[u8]; 5] = [b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress"];
+
+/// Where content in transfer codings ends (RFC 9112 §6.3). Those that compress
+/// were not asked for, and nobody behind us is told of them: they are refused.
+/// What nobody knows changes nothing but where the content ends. Some take an
+/// empty member for the last one, others for none: it is refused, too.
 fn coded(is_http_10: bool, fields: &[Header<'_>]) -> Result<Framing, OriginErrorKind> {
     if is_http_10 {
         return Err(OriginErrorKind::Protocol);
@@ -186,7 +191,8 @@ fn coded(is_http_10: bool, fields: &[Header<'_>]) -> Result<Framing, OriginError
     for coding in codings.map(<[u8]>::trim_ascii) {
         is_last = coding.eq_ignore_ascii_case(b"chunked");
         chunkings += u32::from(is_last);
-        if !is_last && !coding.eq_ignore_ascii_case(b"identity") {
+        let compresses = |known: &&[u8]| coding.eq_ignore_ascii_case(known);
+        if coding.is_empty() || COMPRESSING.iter().any(compresses) {
             return Err(OriginErrorKind::Protocol);
         }
     }
@@ -289,6 +295,8 @@ mod tests {
                 Chunked,
             ),
             ("1 200 OK\r\nTransfer-Encoding: identity", UntilClose),
+            ("1 200 OK\r\nTransfer-Encoding: xchunked", UntilClose),
+            ("1 200 OK\r\nTransfer-Encoding: x-new, chunked", Chunked),
             (
                 "1 200 OK\r\nTransfer-Encoding: chunked, identity",
                 UntilClose,
@@ -313,7 +321,6 @@ mod tests {
             "1 200 OK\r\nTransfer-Encoding: gzip",
             "1 200 OK\r\nTransfer-Encoding: gzip, chunked",
             "1 200 OK\r\nTransfer-Encoding: chunked, chunked",
-            "1 200 OK\r\nTransfer-Encoding: xchunked",
             "1 200 OK\r\nTransfer-Encoding: chunked,",
             "1 200 OK\r\nTransfer-Encoding: , chunked",
             "1 200 OK\r\nTransfer-Encoding:",
