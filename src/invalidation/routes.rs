@@ -2,7 +2,7 @@
 //! none of it is not logged.
 //!
 //! Every instance announces its routes in the log before anything is stored
-//! under them ([`super::announce`]); whoever reads the log learns them in order
+//! under them ([`super::announce`]); a follower of the log learns them in order
 //! with the bans, and keeps them for as long as its process lives, since what
 //! was stored under a route outlives it. What cannot be read, and more than
 //! [`ROUTES_MAX`], counts for every path.

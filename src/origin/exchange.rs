@@ -5,10 +5,10 @@
 //! that were whole, with nothing behind them; where one that was used before
 //! closes before a byte of the response came, a request that can be repeated is
 //! asked again once over a new one (RFC 9112 §9.3.1); nothing is read that was
-//! not asked for by [`Exchange::poll`], so that whoever takes it slowly slows
+//! not asked for by [`Exchange::poll`], so that a slow reader slows
 //! the upstream down. While it waits it holds no buffer.
 //!
-//! Knows nothing of time: whoever polls says how long to wait.
+//! Knows nothing of time: the caller says how long to wait.
 
 use std::cell::Cell;
 use std::fmt;

@@ -174,7 +174,7 @@ fn is_without_content(status: StatusCode, expected: Expected) -> bool {
     }
 }
 
-/// Transfer codings that whoever gets the content would have to undo (RFC 9112
+/// Transfer codings that the recipient would have to undo (RFC 9112
 /// §7.2).
 const COMPRESSING: [&[u8]; 5] = [b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress"];
 

@@ -10,24 +10,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
-use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, timeout};
-use tower::Service;
 
 use super::deadlines::Deadline;
-use super::direct::Direct;
+use super::direct::Answers;
 use super::http1::Session;
 use super::http2;
 use super::listener::{Entrance, Place};
 use super::opened::Opened;
 use super::prefixed::Prefixed;
 use super::proxied::{self, Found};
-use super::respond::Rejection;
 use super::stack::Stack;
 use super::tls::{self, Tls};
 use crate::config::Limits;
-use crate::message::Body;
 use crate::message::scheme::Scheme;
 use crate::proxy::Peer;
 
@@ -47,7 +43,7 @@ enum Protocol {
 }
 
 /// Serves `socket` until it is over, or until it is cut by the drain.
-pub(super) async fn serve<I, S, E>(
+pub(super) async fn serve<I, S>(
     mut socket: I,
     address: SocketAddr,
     entrance: Arc<Entrance>,
@@ -56,14 +52,7 @@ pub(super) async fn serve<I, S, E>(
     limits: Arc<Limits>,
 ) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Body>, Response = Response<Body>, Error = E>
-        + Direct
-        + Clone
-        + Send
-        + Unpin
-        + 'static,
-    S::Future: Send,
-    E: Into<Rejection> + Send + 'static,
+    S: Answers,
 {
     let mut held = BytesMut::new();
     let address = if entrance.proxy_protocol {
@@ -140,17 +129,10 @@ async fn proxy_header<I: AsyncRead + Unpin>(
 }
 
 /// Shakes hands, and serves what comes over TLS.
-async fn encrypted<I, S, E>(socket: I, tls: &Tls, stack: Stack, place: Place, service: S)
+async fn encrypted<I, S>(socket: I, tls: &Tls, stack: Stack, place: Place, service: S)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Body>, Response = Response<Body>, Error = E>
-        + Direct
-        + Clone
-        + Send
-        + Unpin
-        + 'static,
-    S::Future: Send,
-    E: Into<Rejection> + Send + 'static,
+    S: Answers,
 {
     let drain = place.drain().clone();
     let handshake = timeout(stack.limits.head_timeout, tls.accept(socket));
@@ -178,9 +160,9 @@ where
     speak(socket, held, agreed, stack, place, service).await;
 }
 
-/// Serves what is spoken on `socket`, of which `held` was read before: what was `agreed`, or else whichever
-/// protocol the client begins with.
-async fn speak<I, S, E>(
+/// Serves what is spoken on `socket`, after the bytes in `held`: the protocol that
+/// was `agreed`, or else the one that the client begins with.
+async fn speak<I, S>(
     mut socket: I,
     mut held: BytesMut,
     agreed: Option<Protocol>,
@@ -189,14 +171,7 @@ async fn speak<I, S, E>(
     service: S,
 ) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Body>, Response = Response<Body>, Error = E>
-        + Direct
-        + Clone
-        + Send
-        + Unpin
-        + 'static,
-    S::Future: Send,
-    E: Into<Rejection> + Send + 'static,
+    S: Answers,
 {
     let drain = place.drain().clone();
     let mut deadline = Deadline::default();

@@ -8,8 +8,10 @@
 
 use std::time::Instant;
 
-use http::{Response, StatusCode};
+use http::{Request, Response, StatusCode};
+use tower::Service;
 
+use super::respond::Rejection;
 use crate::message::Body;
 use crate::message::outgoing::Outgoing;
 use crate::proxy::{DirectPass, Peer, Plain, Proxy};
@@ -55,6 +57,36 @@ pub trait Direct {
         peer: Peer,
         received: Instant,
     ) -> Option<Box<DirectPass>>;
+}
+
+/// What a listener serves: it answers every request, some of them at once, on
+/// any thread.
+pub trait Answers:
+    Service<
+        Request<Body>,
+        Response = Response<Body>,
+        Error: Into<Rejection> + Send + 'static,
+        Future: Send,
+    > + Direct
+    + Clone
+    + Send
+    + Unpin
+    + 'static
+{
+}
+
+impl<S> Answers for S where
+    S: Service<
+            Request<Body>,
+            Response = Response<Body>,
+            Error: Into<Rejection> + Send + 'static,
+            Future: Send,
+        > + Direct
+        + Clone
+        + Send
+        + Unpin
+        + 'static
+{
 }
 
 impl Direct for Proxy {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::Request;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -15,11 +15,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
-use tower::Service;
 
-use super::direct::Direct;
+use super::direct::{Answers, Direct};
 use super::opened::Opened;
-use super::respond::Rejection;
 use super::stack::Stack;
 use crate::config::Limits;
 use crate::drain::Drain;
@@ -42,16 +40,10 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Serves a connection until it is over, or until it is cut by the drain.
-pub(super) async fn serve<I, S, E>(socket: Opened<I>, service: S, stack: Stack, drain: &Drain)
+pub(super) async fn serve<I, S>(socket: Opened<I>, service: S, stack: Stack, drain: &Drain)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Body>, Response = Response<Body>, Error = E>
-        + Direct
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send,
-    E: Into<Rejection> + Send + 'static,
+    S: Answers,
 {
     let activity = Activity::new();
     let socket = socket.watched_by(Arc::clone(&activity));
@@ -126,7 +118,7 @@ async fn quiet(activity: &Activity, limits: &Limits) {
 }
 
 /// A connection that ends in an error is a client's affair; it is counted, and
-/// the log is for whoever looks closely.
+/// the log is for those who look closely.
 fn log(ended: hyper::Result<()>, service: &impl Direct) {
     if let Err(error) = ended {
         service.connection_failed();

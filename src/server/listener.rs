@@ -12,20 +12,16 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
-use http::{Request, Response};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::sleep;
-use tower::Service;
 
 use super::connection;
-use super::direct::Direct;
-use super::respond::Rejection;
+use super::direct::Answers;
 use super::tls::Tls;
 use crate::config::Limits;
 use crate::drain::{Drain, Tracked};
-use crate::message::Body;
 
 /// Connections the kernel keeps for us until we accept them, per socket.
 const BACKLOG: i32 = 1024;
@@ -131,21 +127,14 @@ fn open(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
 /// # Errors
 ///
 /// Where the sockets cannot be registered with the runtime.
-pub async fn serve<S, E>(
+pub async fn serve<S>(
     sockets: Sockets,
     service: S,
     limits: Arc<ArcSwap<Limits>>,
     drain: Drain,
 ) -> io::Result<()>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = E>
-        + Direct
-        + Clone
-        + Send
-        + Unpin
-        + 'static,
-    S::Future: Send,
-    E: Into<Rejection> + Send + 'static,
+    S: Answers,
 {
     let places = sockets.places;
     let listeners: Vec<(TcpListener, Entrance)> = sockets
@@ -177,7 +166,7 @@ where
     Ok(())
 }
 
-async fn accept<S, E>(
+async fn accept<S>(
     listener: TcpListener,
     entrance: Arc<Entrance>,
     places: Arc<Places>,
@@ -185,14 +174,7 @@ async fn accept<S, E>(
     limits: Arc<ArcSwap<Limits>>,
     drain: Drain,
 ) where
-    S: Service<Request<Body>, Response = Response<Body>, Error = E>
-        + Direct
-        + Clone
-        + Send
-        + Unpin
-        + 'static,
-    S::Future: Send,
-    E: Into<Rejection> + Send + 'static,
+    S: Answers,
 {
     loop {
         let (socket, peer) = next(&listener).await;

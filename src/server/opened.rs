@@ -38,7 +38,7 @@ pub(super) struct Opened<I> {
 }
 
 impl<I> Opened<I> {
-    /// `socket`, of which `held` was read before.
+    /// `socket`, after the bytes in `held`.
     pub(super) fn new(socket: I, held: Bytes, write_idle_timeout: Duration, place: Place) -> Self {
         Self {
             socket,

@@ -1,4 +1,4 @@
-//! A connection of which something was read before it was known what for.
+//! A connection after the bytes that were read to find out what it speaks.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

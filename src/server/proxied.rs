@@ -4,7 +4,7 @@
 //!
 //! A pure reader of bytes: it says who a connection is from, that more bytes are
 //! needed, or that this is no header. It is strict, since both ends are of one
-//! site, and whoever could be read in two ways would be somebody else.
+//! site, and a client that could be read in two ways would be somebody else.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

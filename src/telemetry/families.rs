@@ -182,7 +182,7 @@ pub(super) const TLS_RELOADS_FAILED: Family = counter(
 );
 pub(super) const PROXY_HEADERS_REFUSED: Family = counter(
     "pannier_proxy_headers_refused_total",
-    "Connections closed for want of a PROXY header from a peer that is trusted.",
+    "Connections closed without a PROXY header from a trusted peer.",
     &[],
 );
 pub(super) const SPANS: Family = counter(

@@ -1,5 +1,5 @@
 //! The part of a session that reads the content of a request: only when
-//! whoever reads the request's body asks for it.
+//! the reader of the request's body asks for it.
 
 use std::future::poll_fn;
 use std::io;

@@ -103,7 +103,7 @@ where
     S: Service<Request<Body>, Response = Response<Body>> + Direct,
     S::Error: Into<Rejection>,
 {
-    /// A session on `socket`, of which `held` was read before. The first byte
+    /// A session on `socket`, after the bytes in `held`. The first byte
     /// is waited for until `read_deadline`.
     pub(super) fn new(
         socket: I,
