@@ -142,8 +142,12 @@ impl Routes {
         match serde_json::from_slice::<Vec<Box<str>>>(text) {
             Ok(paths) => self.learn(&paths),
             Err(error) => {
-                tracing::warn!(%error, "routes that cannot be read count for every path");
-                self.fleet.write().is_everything = true;
+                let mut fleet = self.fleet.write();
+                // Nothing changes with the next one.
+                if !fleet.is_everything {
+                    tracing::warn!(%error, "routes that cannot be read count for every path");
+                }
+                fleet.is_everything = true;
             }
         }
     }
