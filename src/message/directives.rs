@@ -58,7 +58,7 @@ pub struct ResponseDirectives {
 }
 
 /// The directives of a request.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestDirectives {
     /// `no-store`.
     pub no_store: bool,

@@ -10,9 +10,10 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body::Body as _;
 
+use super::decide::Reading;
 use super::failure::Failure;
+use super::outcome::{CacheStatus, Forwarded, Outcome};
 use super::shared::{Shared, Site};
-use super::told::{CacheStatus, Forwarded, Told};
 use super::{Peer, Received, forward, session};
 use crate::clock::Timestamp;
 use crate::gate::Refused;
@@ -123,9 +124,29 @@ impl AsksFor {
         }
     }
 
-    /// Whether a fresh response in memory may not be what answers it.
-    pub(super) fn goes_past_the_store(self) -> bool {
-        self.origin_condition || self.directives
+    /// Whether it carries directives, which are yet to be read.
+    pub(super) fn has_directives(self) -> bool {
+        self.directives
+    }
+
+    #[cfg(test)]
+    pub(super) const fn of_range() -> Self {
+        Self {
+            range: true,
+            condition: false,
+            origin_condition: false,
+            directives: false,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) const fn of_origin_condition() -> Self {
+        Self {
+            range: false,
+            condition: false,
+            origin_condition: true,
+            directives: false,
+        }
     }
 }
 
@@ -288,6 +309,17 @@ impl Ask {
         self.cacheable.as_ref().map_err(|why| *why)
     }
 
+    /// What of it decides, as a read of what is cacheable.
+    pub(super) fn reading(&self, cacheable: &Cacheable) -> Reading {
+        Reading {
+            is_head: self.is_head(),
+            is_refresh: cacheable.is_refresh,
+            asks_for: self.asks_for,
+            directives: self.directives,
+            is_behind: false,
+        }
+    }
+
     /// The fields by which key and variant are chosen.
     pub(super) fn selecting(&self) -> &HeaderMap {
         if rule::holds(Rule::ForwardedFields) {
@@ -337,13 +369,13 @@ impl Ask {
         };
         Failure {
             error: refused.into(),
-            told: Box::new(self.told(CacheResult::Bypass, status)),
+            outcome: Box::new(self.outcome(CacheResult::Bypass, status)),
         }
     }
 
     /// What is to be told of its answer, as far as it is known by now.
-    pub(super) fn told(&self, cache: CacheResult, status: CacheStatus) -> Told {
-        Told {
+    pub(super) fn outcome(&self, cache: CacheResult, status: CacheStatus) -> Outcome {
+        Outcome {
             telemetry: Arc::clone(&self.telemetry),
             route: self.route.clone(),
             method: self.method.clone(),

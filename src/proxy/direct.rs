@@ -15,14 +15,14 @@ use http::{HeaderMap, HeaderName, Method, Response, Version};
 use httparse::Header;
 
 use super::ask::AsksFor;
-use super::reply::Given;
+use super::decide::{Decision, Reading, Stored, decide};
+use super::outcome::{CacheStatus, OutcomeView};
+use super::reply::{Given, aged};
 use super::shared::{Shared, Site};
-use super::told::{CacheStatus, Hit, Told};
 use super::{Peer, reply, session};
 use crate::clock::Timestamp;
 use crate::gate::Permit;
 use crate::message::Body;
-use crate::message::directives::RequestDirectives;
 use crate::message::fields::{is_hop_by_hop, is_of_the_way, is_rewritten};
 use crate::message::lines::FieldLines;
 use crate::message::outgoing::Outgoing;
@@ -32,7 +32,6 @@ use crate::rule::{self, Rule};
 use crate::semantics::key::CacheKey;
 use crate::semantics::outcome::CacheResult;
 use crate::semantics::query::asks_for_bypass;
-use crate::semantics::reuse::Reuse;
 use crate::semantics::target::RequestTarget;
 use crate::semantics::told::ToldTarget;
 use crate::store::memory::Kept;
@@ -191,7 +190,11 @@ impl<'a> Found<'a> {
         peer: Peer,
         received: Instant,
     ) -> Option<Self> {
-        if plain.asks_for.goes_past_the_store() {
+        let reading = Reading {
+            asks_for: plain.asks_for,
+            ..Reading::default()
+        };
+        if plain.asks_for.has_directives() || !reading.may_be_stored() {
             return None;
         }
         let (path, query) = plain.path_and_query();
@@ -224,9 +227,8 @@ impl<'a> Found<'a> {
         let key = CacheKey::of(&route.fingerprint, &route.key, here, &target, &forwarded);
         let kept = shared.find_kept(cache, &key, &forwarded)?;
         let now = shared.clock.now();
-        let directives = RequestDirectives::default();
-        let is_fresh = shared.assess(&kept, received, now, &directives) == Reuse::Fresh;
-        if !is_fresh || !kept.is_plain() {
+        let reuse = shared.assess(&kept, received, now, &reading.directives);
+        if decide(&reading, Stored::Response(reuse)) != Decision::Hit || !kept.is_plain() {
             return None;
         }
         Some(Self {
@@ -237,6 +239,35 @@ impl<'a> Found<'a> {
             // At the bound on what is under way everybody waits in one queue.
             _permit: shared.telemetry.requests().try_enter()?,
         })
+    }
+}
+
+impl Found<'_> {
+    /// How a plain request that came at `received` is answered.
+    fn outcome<'a, F: FieldLines + ?Sized>(
+        &'a self,
+        shared: &'a Shared,
+        plain: &Plain<'a, F>,
+        peer: Peer,
+        received: Instant,
+    ) -> OutcomeView<'a> {
+        let (response_time, freshness) = (self.kept.response_time(), self.kept.freshness());
+        let (status, ages) = aged(response_time, &freshness, self.now, CacheStatus::default());
+        OutcomeView {
+            telemetry: &shared.telemetry,
+            route: Some(&self.route.telemetry),
+            method: &Method::GET,
+            path: plain.path_and_query().0,
+            started: received,
+            now: self.now,
+            client: peer.address.ip(),
+            span: shared.telemetry.spans().begin(|| plain.field(&TRACEPARENT)),
+            cache: CacheResult::Hit,
+            status,
+            ages: Some(ages),
+            upstream: None,
+            saved: Some(self.kept.fetch_cost()),
+        }
     }
 }
 
@@ -253,17 +284,8 @@ pub(super) fn answer(
     let Some(found) = Found::find(shared, &site, plain, peer, received) else {
         return false;
     };
-    let hit = Hit {
-        telemetry: &shared.telemetry,
-        route: found.route,
-        path: plain.path_and_query().0,
-        now: found.now,
-        started: received,
-        client: peer.address.ip(),
-        span: shared.telemetry.spans().begin(|| plain.field(&TRACEPARENT)),
-        saved: found.kept.fetch_cost(),
-    };
-    reply::write_hit(&hit, &found.kept, found.given, outgoing);
+    let outcome = found.outcome(shared, plain, peer, received);
+    reply::write_hit(&outcome, &found.kept, &found.given, outgoing);
     true
 }
 
@@ -277,20 +299,6 @@ pub(super) fn respond(
     let plain = Plain::of_parts(parts)?;
     let site = shared.site.load();
     let found = Found::find(shared, &site, &plain, peer, received)?;
-    let told = Told {
-        telemetry: Arc::clone(&shared.telemetry),
-        route: Some(Arc::clone(found.route)),
-        method: Method::GET,
-        uri: parts.uri.clone(),
-        started: received,
-        now: found.now,
-        client: peer.address.ip(),
-        span: shared.telemetry.spans().begin(|| plain.field(&TRACEPARENT)),
-        cache: CacheResult::Hit,
-        status: CacheStatus::default(),
-        ages: None,
-        upstream: None,
-        saved: Some(found.kept.fetch_cost()),
-    };
-    Some(reply::hit(told, &found.kept, &found.given))
+    let outcome = found.outcome(shared, &plain, peer, received);
+    Some(reply::hit(&outcome, &found.kept, &found.given))
 }

@@ -18,8 +18,8 @@ use http::{Method, StatusCode, Uri, Version};
 use super::ask::NotCacheable;
 use super::direct::Plain;
 use super::failure::Failure;
+use super::outcome::{CacheStatus, Forwarded, Outcome, OutcomeView};
 use super::shared::Shared;
-use super::told::{CacheStatus, Forwarded, Passed, Told};
 use super::wire_fields::{self, ClientHead};
 use super::{Peer, session};
 use crate::clock::Timestamp;
@@ -222,7 +222,7 @@ impl DirectPass {
         }
         self.end = Some(End::Whole);
         self.exchange.failed(error.kind);
-        let told = Told {
+        let outcome = Outcome {
             telemetry: Arc::clone(&self.shared.telemetry),
             route: None,
             method: Method::GET,
@@ -239,7 +239,7 @@ impl DirectPass {
         };
         Passing::Failed(Failure {
             error: error.into(),
-            told: Box::new(told),
+            outcome: Box::new(outcome),
         })
     }
 }
@@ -280,20 +280,28 @@ impl Sink for Writer<'_> {
         };
         self.answer.is_event_stream = ours.write(self.outgoing, head);
         self.answer.is_chunked = matches!(head.framing, Framing::Chunked | Framing::UntilClose);
-        let passed = Passed {
+        let outcome = OutcomeView {
             telemetry: &self.shared.telemetry,
+            route: None,
+            method: &Method::GET,
             path: self.path,
-            now: self.now,
             started: self.received,
+            now: self.now,
             client: self.client,
-            upstream: took,
-            body_bytes: match head.framing {
-                Framing::Absent => Some(0),
-                Framing::Counted(length) => Some(length),
-                Framing::Chunked | Framing::UntilClose | Framing::Switched => None,
-            },
+            span: None,
+            cache: CacheResult::Bypass,
+            status: cache_status(),
+            ages: None,
+            upstream: Some(took),
+            saved: None,
         };
-        passed.stamp(self.outgoing, head.status, cache_status());
+        let body_bytes = match head.framing {
+            Framing::Absent => Some(0),
+            Framing::Counted(length) => Some(length),
+            Framing::Chunked | Framing::UntilClose | Framing::Switched => None,
+        };
+        outcome.finish(self.outgoing, head.status, body_bytes);
+        self.outgoing.extend_from_slice(b"\r\n");
     }
 
     fn content(&mut self, piece: Piece<'_>) {

@@ -1,6 +1,6 @@
 //! What a request ends in when there is no answer for it.
 
-use super::told::Told;
+use super::outcome::Outcome;
 use crate::gate::Refused;
 use crate::origin::error::OriginError;
 
@@ -10,7 +10,7 @@ pub struct Failure {
     /// What went wrong.
     pub error: ProxyError,
     /// For the fields and figures of the error's response.
-    pub told: Box<Told>,
+    pub outcome: Box<Outcome>,
 }
 
 /// What went wrong.

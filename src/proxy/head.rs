@@ -9,7 +9,7 @@ use super::failure::ProxyError;
 use super::fetch::confirmed;
 use super::forward::{self, Answer};
 use super::judged::{exchange, stored_head};
-use super::read::lookup;
+use super::lookup::in_memory;
 use super::shared::Shared;
 use crate::message::Body;
 use crate::semantics::storability::{Exchange, Storability, judge};
@@ -34,7 +34,7 @@ pub(super) async fn ask(
     let answer = forward::send(ask, clock, Method::HEAD, fields, Body::Empty).await?;
     // Judged after `began`: bans before it are known now, later ones ban again.
     if answer.head.status == StatusCode::OK
-        && let Some(stored) = lookup(shared, ask, cacheable, &cacheable.key)
+        && let Some(stored) = in_memory(shared, ask, cacheable, &cacheable.key)
     {
         learn(shared, ask, cacheable, &stored, &answer, began);
     }

@@ -5,7 +5,7 @@ use http::header::{ALLOW, CONTENT_TYPE, HOST, MAX_FORWARDS, VIA};
 use http::{HeaderMap, HeaderValue, Method, Response};
 
 use super::ask::Ask;
-use super::told::{CacheStatus, Forwarded};
+use super::outcome::{CacheStatus, Forwarded};
 use crate::message::Body;
 use crate::semantics::outcome::CacheResult;
 
@@ -27,8 +27,8 @@ pub(super) fn take_one(ask: &mut Ask) -> Option<Response<Body>> {
             detail: Some("max-forwards"),
             ..CacheStatus::forwarded(Forwarded::Bypass)
         };
-        let told = ask.told(CacheResult::Bypass, status);
-        return Some(told.stamp(answer(ask)));
+        let outcome = ask.outcome(CacheResult::Bypass, status);
+        return Some(outcome.finish(answer(ask)));
     };
     ask.forwarded.insert(MAX_FORWARDS, HeaderValue::from(left));
     None

@@ -23,6 +23,7 @@ use crate::semantics::method::is_safe;
 
 mod ask;
 mod collapse;
+mod decide;
 mod direct;
 mod direct_pass;
 mod failure;
@@ -35,6 +36,8 @@ mod held;
 mod hops;
 mod judged;
 mod landing;
+mod lookup;
+mod outcome;
 mod part;
 mod pass;
 mod posted;
@@ -47,15 +50,14 @@ mod session;
 mod settle;
 mod shared;
 mod streamed;
-mod told;
 mod wire_fields;
 mod write;
 
 pub use direct::Plain;
 pub use direct_pass::{DirectPass, End, Passing};
 pub use failure::{Failure, ProxyError};
+pub use outcome::{Outcome, finish_refused};
 pub use shared::{Shared, Site, SiteError};
-pub use told::Told;
 
 use ask::Ask;
 

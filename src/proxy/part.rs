@@ -11,7 +11,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_RANGE, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::ask::{Ask, Cacheable};
-use super::read::{assess, lookup};
+use super::lookup::{assess, in_memory};
 use super::reply;
 use super::shared::Shared;
 use crate::invalidation::bans::Verdict;
@@ -137,7 +137,7 @@ fn grown(shared: &Shared, old: &Entry, arrived: &StoredResponse) -> Option<Store
 }
 
 fn fresh(shared: &Shared, ask: &Ask, cacheable: &Cacheable) -> Option<Arc<Entry>> {
-    let entry = lookup(shared, ask, cacheable, &cacheable.key.of_part())?;
+    let entry = in_memory(shared, ask, cacheable, &cacheable.key.of_part())?;
     let is_fresh = assess(shared, ask, &entry) == Reuse::Fresh;
     is_fresh.then_some(entry)
 }

@@ -9,8 +9,8 @@ use http::{HeaderValue, Response, StatusCode};
 use super::ask::{Ask, NotCacheable};
 use super::failure::{Failure, ProxyError};
 use super::forward::{self, Answer};
+use super::outcome::{CacheStatus, Forwarded};
 use super::shared::Shared;
-use super::told::{CacheStatus, Forwarded};
 use crate::drain::Drain;
 use crate::message::Body;
 use crate::message::fields::upgrade_wanted;
@@ -32,15 +32,15 @@ pub(super) async fn serve(
         detail: Some(why.as_str()),
         ..CacheStatus::forwarded(forwarded)
     };
-    let mut told = ask.told(CacheResult::Bypass, status);
+    let mut outcome = ask.outcome(CacheResult::Bypass, status);
     match exchange(shared, ask, body).await {
         Ok((response, took)) => {
-            told.upstream = Some(took);
-            Ok(told.stamp(response))
+            outcome.upstream = Some(took);
+            Ok(outcome.finish(response))
         }
         Err(error) => Err(Failure {
             error,
-            told: Box::new(told),
+            outcome: Box::new(outcome),
         }),
     }
 }

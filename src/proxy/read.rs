@@ -9,22 +9,22 @@ use http::Response;
 use http::header::{SET_COOKIE, VIA};
 
 use super::ask::{Ask, Cacheable};
+use super::decide::{Decision, How, decide};
 use super::failure::{Failure, ProxyError};
 use super::fetch::{Fetch, Wanted};
 use super::fill::Filling;
 use super::flight::{GivenUp, Joined};
 use super::landing::{First, Landing, Source};
-use super::part::Found;
+use super::lookup::{Found, assess, in_memory};
+use super::outcome::{CacheStatus, Forwarded, Outcome};
 use super::shared::Shared;
-use super::told::{CacheStatus, Forwarded, Told};
-use super::{head, part, pass, reply};
+use super::{head, lookup, pass, reply};
 use crate::message::Body;
 use crate::message::fields::is_of_the_way;
 use crate::origin::error::OriginError;
 use crate::rule::{self, Rule};
-use crate::semantics::key::CacheKey;
 use crate::semantics::outcome::CacheResult;
-use crate::semantics::reuse::{self, Reuse, Why};
+use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::vary::SecondaryKey;
 use crate::store::memory::Entry;
 use crate::telemetry::spans::TRACEPARENT;
@@ -48,7 +48,7 @@ struct Read<'a> {
 }
 
 pub(super) async fn serve(shared: &Arc<Shared>, ask: Arc<Ask>) -> Result<Response<Body>, Failure> {
-    let mut read = Read {
+    let read = Read {
         shared,
         ask: Arc::clone(&ask),
         candidate: None,
@@ -57,88 +57,38 @@ pub(super) async fn serve(shared: &Arc<Shared>, ask: Arc<Ask>) -> Result<Respons
     let Ok(cacheable) = ask.cacheable() else {
         return read.fetch_alone().await;
     };
-    if cacheable.is_refresh {
-        read.why = Forwarded::Request;
-        return read.fetch_alone().await;
+    let mut reading = ask.reading(cacheable);
+    if reading.may_be_stored() {
+        // Everything below judges by the bans that are known now.
+        reading.is_behind = !shared.invalidation.has_reached(ask.brought).await;
     }
-    // Not ours to evaluate, and not to be answered without (RFC 9111 §4.3.2).
-    if ask.asks_for.origin_condition {
-        read.why = Forwarded::Request;
-        return read.pass().await;
-    }
-    // Everything below judges by the bans that are known now.
-    let is_new_enough = shared.invalidation.has_reached(ask.brought).await;
-    if !is_new_enough {
-        read.why = Forwarded::Request;
-    }
-    let stored = is_new_enough
-        .then(|| lookup(shared, &ask, cacheable, &cacheable.key))
-        .flatten();
-    if let Some(entry) = stored {
-        match assess(shared, &ask, &entry) {
-            Reuse::Fresh => return Ok(reply::from_store(&ask, &entry, CacheResult::Hit, hit())),
-            Reuse::Stale { validate } => {
-                if validate {
-                    read.validate_in_background(cacheable, &entry);
-                }
-                return Ok(reply::from_store(&ask, &entry, CacheResult::Stale, hit()));
+    let found = lookup::find(shared, &ask, &reading, cacheable);
+    let decision = decide(&reading, found.as_stored());
+    match (decision, found) {
+        (Decision::Hit, Found::Part(response)) => Ok(response),
+        (Decision::Hit, Found::Response(entry, _)) => {
+            Ok(reply::from_store(&ask, &entry, CacheResult::Hit, hit()))
+        }
+        (Decision::Stale { validate }, Found::Response(entry, _)) => {
+            if validate {
+                read.validate_in_background(cacheable, &entry);
             }
-            Reuse::Validate(why) => {
-                read.why = match why {
-                    Why::Request => Forwarded::Request,
-                    Why::Stale | Why::Response | Why::Unsynced => Forwarded::Stale,
-                };
-                read.candidate = Some(entry);
-            }
+            Ok(reply::from_store(&ask, &entry, CacheResult::Stale, hit()))
+        }
+        // Nothing but what is stored is a hit.
+        (Decision::Hit | Decision::Stale { .. }, _) => read.fetch_alone().await,
+        (Decision::Pass(why), _) => Read { why, ..read }.pass().await,
+        (Decision::Refuse(why), _) => Err(Read { why, ..read }.fail(ProxyError::OnlyIfCached)),
+        (Decision::Validate(why, how) | Decision::Miss(why, how), found) => {
+            let candidate = found.into_candidate();
+            let asking = Read {
+                candidate,
+                why,
+                ..read
+            };
+            asking.ask_origin(cacheable, how).await
         }
     }
-    let wants_part = ask.asks_for.range && read.candidate.is_none();
-    if wants_part && is_new_enough && !ask.is_head() {
-        match part::find(shared, &ask, cacheable) {
-            Found::Answer(response) => return Ok(response),
-            Found::Other => read.why = Forwarded::Partial,
-            Found::Nothing => {}
-        }
-    }
-    if ask.directives.only_if_cached {
-        return Err(read.fail(ProxyError::OnlyIfCached));
-    }
-    if ask.is_head() {
-        return read.head(cacheable).await;
-    }
-    if wants_part {
-        return read.fetch_part().await;
-    }
-    if read.why == Forwarded::UriMiss && has_variants(shared, cacheable) {
-        read.why = Forwarded::VaryMiss;
-    }
-    if read.insists_on_origin(cacheable) {
-        return read.fetch_alone().await;
-    }
-    read.fetch_coalesced(cacheable).await
-}
-
-/// What memory has under `key` for this request, unless a ban is against it.
-pub(super) fn lookup(
-    shared: &Shared,
-    ask: &Ask,
-    cacheable: &Cacheable,
-    key: &CacheKey,
-) -> Option<Arc<Entry>> {
-    shared.find(&cacheable.cache, key, ask.selecting())
-}
-
-/// Whether other requests of this key have responses stored.
-fn has_variants(shared: &Shared, cacheable: &Cacheable) -> bool {
-    let memory = &shared.store.memory;
-    memory
-        .vary_names(&cacheable.cache, &cacheable.key)
-        .is_some()
-}
-
-/// What an entry is good for to this request, now.
-pub(super) fn assess(shared: &Shared, ask: &Ask, entry: &Entry) -> Reuse {
-    shared.assess(entry.kept(), ask.started, ask.now, &ask.directives)
 }
 
 fn hit() -> CacheStatus {
@@ -146,22 +96,31 @@ fn hit() -> CacheStatus {
 }
 
 impl Read<'_> {
-    /// Whether to wait for somebody else's fetch would be wrong or in vain.
-    fn insists_on_origin(&self, cacheable: &Cacheable) -> bool {
-        let (key, now) = (&cacheable.key, self.ask.now);
-        self.why == Forwarded::Request
-            || self.ask.directives.no_cache
-            || self.ask.directives.no_store
-            || self.shared.not_shareable.is_remembered(key, now)
+    async fn ask_origin(self, cacheable: &Cacheable, how: How) -> Result<Response<Body>, Failure> {
+        match how {
+            How::Head => self.head(cacheable).await,
+            How::Part => self.fetch_part().await,
+            How::Alone => self.fetch_alone().await,
+            // To wait for each other would be in vain.
+            How::Together
+                if self
+                    .shared
+                    .not_shareable
+                    .is_remembered(&cacheable.key, self.ask.now) =>
+            {
+                self.fetch_alone().await
+            }
+            How::Together => self.fetch_coalesced(cacheable).await,
+        }
     }
 
     /// Streams the origin's answer to this client and stores nothing.
     async fn pass(self) -> Result<Response<Body>, Failure> {
         match pass::exchange(self.shared, &self.ask, Body::Empty).await {
             Ok((response, took)) => {
-                let mut told = self.told(CacheResult::Miss, CacheStatus::forwarded(self.why));
-                told.upstream = Some(took);
-                Ok(told.stamp(response))
+                let mut outcome = self.outcome(CacheResult::Miss, CacheStatus::forwarded(self.why));
+                outcome.upstream = Some(took);
+                Ok(outcome.finish(response))
             }
             Err(ProxyError::Origin(error)) => self.answer_failure(error, false),
             Err(error) => Err(self.fail(error)),
@@ -255,7 +214,7 @@ impl Read<'_> {
 
     /// What has been stored since the first look, where it may answer as it is.
     fn look_again(&self, cacheable: &Cacheable) -> Option<Arc<Entry>> {
-        let entry = lookup(self.shared, &self.ask, cacheable, &cacheable.key)?;
+        let entry = in_memory(self.shared, &self.ask, cacheable, &cacheable.key)?;
         matches!(assess(self.shared, &self.ask, &entry), Reuse::Fresh).then_some(entry)
     }
 
@@ -311,9 +270,9 @@ impl Read<'_> {
     async fn head(self, cacheable: &Cacheable) -> Result<Response<Body>, Failure> {
         match head::ask(self.shared, &self.ask, cacheable).await {
             Ok(answer) => {
-                let mut told = self.told(CacheResult::Miss, CacheStatus::forwarded(self.why));
-                told.upstream = Some(answer.took);
-                Ok(told.stamp(pass::into_response(&self.ask, answer)))
+                let mut outcome = self.outcome(CacheResult::Miss, CacheStatus::forwarded(self.why));
+                outcome.upstream = Some(answer.took);
+                Ok(outcome.finish(pass::into_response(&self.ask, answer)))
             }
             Err(ProxyError::Origin(error)) => self.answer_failure(error, false),
             Err(error) => Err(self.fail(error)),
@@ -340,27 +299,27 @@ impl Read<'_> {
                 filling,
                 reader,
             }) => {
-                let mut told = self.told(
+                let mut outcome = self.outcome(
                     CacheResult::Miss,
                     CacheStatus {
                         is_stored: true,
                         ..CacheStatus::forwarded(self.why)
                     },
                 );
-                told.upstream = Some(filling.head.fetch_cost);
+                outcome.upstream = Some(filling.head.fetch_cost);
                 let body = Body::Shared(reader);
-                Ok(told.stamp(reply::fetched(&self.ask, &filling, *head, body)))
+                Ok(outcome.finish(reply::fetched(&self.ask, &filling, *head, body)))
             }
             Ok(First::Own(answer, refusal)) => {
-                let mut told = self.told(
+                let mut outcome = self.outcome(
                     CacheResult::Miss,
                     CacheStatus {
                         detail: Some(refusal.as_str()),
                         ..CacheStatus::forwarded(self.why)
                     },
                 );
-                told.upstream = Some(answer.took);
-                Ok(told.stamp(pass::into_response(&self.ask, *answer)))
+                outcome.upstream = Some(answer.took);
+                Ok(outcome.finish(pass::into_response(&self.ask, *answer)))
             }
             // What a fetch lands for followers only, and a fetch that died.
             Ok(First::Landed(Landing::NotShareable | Landing::Filling(_))) | Err(_) => {
@@ -423,8 +382,8 @@ impl Read<'_> {
             is_collapsed: true,
             ..CacheStatus::forwarded(self.why)
         };
-        let told = self.told(CacheResult::Miss, status);
-        Some(told.stamp(reply::followed(&self.ask, filling, body)))
+        let outcome = self.outcome(CacheResult::Miss, status);
+        Some(outcome.finish(reply::followed(&self.ask, filling, body)))
     }
 
     /// The origin failed: what is stored answers, where it may.
@@ -450,7 +409,7 @@ impl Read<'_> {
             }
         }
         let mut failure = self.fail(error.into());
-        failure.told.status.is_collapsed = is_collapsed;
+        failure.outcome.status.is_collapsed = is_collapsed;
         Err(failure)
     }
 
@@ -486,14 +445,14 @@ impl Read<'_> {
             .unwrap_or_default()
     }
 
-    fn told(&self, cache: CacheResult, status: CacheStatus) -> Told {
-        self.ask.told(cache, status)
+    fn outcome(&self, cache: CacheResult, status: CacheStatus) -> Outcome {
+        self.ask.outcome(cache, status)
     }
 
     fn fail(&self, error: ProxyError) -> Failure {
         Failure {
             error,
-            told: Box::new(self.told(CacheResult::Miss, CacheStatus::forwarded(self.why))),
+            outcome: Box::new(self.outcome(CacheResult::Miss, CacheStatus::forwarded(self.why))),
         }
     }
 }

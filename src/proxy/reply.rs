@@ -12,8 +12,8 @@ use http::{HeaderMap, HeaderName, Response, StatusCode};
 
 use super::ask::{Ask, AsksFor};
 use super::fill::Filling;
+use super::outcome::{Ages, CacheStatus, OutcomeView};
 use super::ranged;
-use super::told::{Ages, CacheStatus, Hit, Told};
 use crate::clock::Timestamp;
 use crate::message::Body;
 use crate::message::lines::FieldLines;
@@ -40,7 +40,7 @@ const OF_NOT_MODIFIED: [HeaderName; 9] = [
     VIA,
 ];
 
-/// An answer from the store, stamped: to a GET, a HEAD, or a condition.
+/// An answer from the store, finished: to a GET, a HEAD, or a condition.
 pub(super) fn from_store(
     ask: &Ask,
     entry: &Entry,
@@ -66,10 +66,10 @@ pub(super) fn from_store(
         };
         assemble(head.status, head.fields.clone(), body)
     };
-    stamped(ask, head, cache, status, response)
+    finished(ask, head, cache, status, response)
 }
 
-/// An answer out of stored partial content, stamped; `None` where it has not
+/// An answer out of stored partial content, finished; `None` where it has not
 /// all that is asked for.
 pub(super) fn from_part(ask: &Ask, entry: &Entry) -> Option<Response<Body>> {
     let stored = &entry.response;
@@ -79,7 +79,7 @@ pub(super) fn from_part(ask: &Ask, entry: &Entry) -> Option<Response<Body>> {
         ranged::of_part(ask, stored)?
     };
     let status = CacheStatus::default();
-    Some(stamped(
+    Some(finished(
         ask,
         &stored.head,
         CacheResult::Hit,
@@ -88,7 +88,7 @@ pub(super) fn from_part(ask: &Ask, entry: &Entry) -> Option<Response<Body>> {
     ))
 }
 
-fn stamped(
+fn finished(
     ask: &Ask,
     head: &StoredHead,
     cache: CacheResult,
@@ -96,16 +96,16 @@ fn stamped(
     response: Response<Body>,
 ) -> Response<Body> {
     let (status, ages) = aged(head.response_time, &head.freshness, ask.now, status);
-    let mut told = ask.told(cache, status);
+    let mut outcome = ask.outcome(cache, status);
     if status.forward_status.is_none() {
-        told.saved = Some(head.fetch_cost);
+        outcome.saved = Some(head.fetch_cost);
     }
-    told.ages = Some(ages);
-    told.stamp(response)
+    outcome.ages = Some(ages);
+    outcome.finish(response)
 }
 
 /// How old an answer from the store is, and what of it `Cache-Status` tells.
-fn aged(
+pub(super) fn aged(
     response_time: Timestamp,
     freshness: &Freshness,
     now: Timestamp,
@@ -180,8 +180,8 @@ impl Given {
     }
 }
 
-/// A plain hit, stamped.
-pub(super) fn hit(mut told: Told, kept: &Kept, given: &Given) -> Response<Body> {
+/// A plain hit, finished.
+pub(super) fn hit(outcome: &OutcomeView<'_>, kept: &Kept, given: &Given) -> Response<Body> {
     let (status, fields, body) = match given {
         Given::Whole => {
             let body = kept.body().share(0..kept.body().count());
@@ -204,21 +204,25 @@ pub(super) fn hit(mut told: Told, kept: &Kept, given: &Given) -> Response<Body> 
             (StatusCode::PARTIAL_CONTENT, fields, body)
         }
     };
-    let (response_time, freshness) = (kept.response_time(), kept.freshness());
-    let (cache_status, ages) = aged(response_time, &freshness, told.now, told.status);
-    told.status = cache_status;
-    told.ages = Some(ages);
-    told.stamp(assemble(status, fields, Body::full(body)))
+    let mut response = assemble(status, fields, Body::full(body));
+    let body_bytes = Some(given.body_bytes(kept) as u64);
+    outcome.finish(response.headers_mut(), status, body_bytes);
+    response
 }
 
 fn is_of_not_modified(name: &str) -> bool {
     OF_NOT_MODIFIED.iter().any(|of| of.as_str() == name)
 }
 
-/// Writes a plain hit, stamped, as it goes to an HTTP/1 client.
-pub(super) fn write_hit(hit: &Hit<'_>, kept: &Kept, given: Given, outgoing: &mut Outgoing) {
+/// Writes a plain hit, finished, as it goes to an HTTP/1 client.
+pub(super) fn write_hit(
+    outcome: &OutcomeView<'_>,
+    kept: &Kept,
+    given: &Given,
+    outgoing: &mut Outgoing,
+) {
     let head = outgoing.head();
-    let status = match &given {
+    let status = match given {
         Given::Whole => {
             kept.write_head(head);
             kept.status()
@@ -232,13 +236,12 @@ pub(super) fn write_hit(hit: &Hit<'_>, kept: &Kept, given: Given, outgoing: &mut
             StatusCode::PARTIAL_CONTENT
         }
     };
-    let (response_time, freshness) = (kept.response_time(), kept.freshness());
-    let (told, ages) = aged(response_time, &freshness, hit.now, CacheStatus::default());
-    hit.stamp(head, status, told, ages, given.body_bytes(kept) as u64);
+    outcome.finish(head, status, Some(given.body_bytes(kept) as u64));
+    head.extend_from_slice(b"\r\n");
     match given {
         Given::Whole => outgoing.body(kept.body()),
         Given::NotModified => {}
-        Given::Part(part) => outgoing.part(kept.body(), part),
+        Given::Part(part) => outgoing.part(kept.body(), part.clone()),
     }
 }
 

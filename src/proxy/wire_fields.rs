@@ -1,10 +1,10 @@
 //! Heads that are passed on, written from parsed heads: what
-//! [`fields_for_origin`], [`make_ready`] and [`Told`] do to a map of fields,
+//! [`fields_for_origin`], [`make_ready`] and [`Outcome`] do to a map of fields,
 //! done to lines.
 //!
 //! [`fields_for_origin`]: crate::origin::request::fields_for_origin
 //! [`make_ready`]: super::forward
-//! [`Told`]: super::told::Told
+//! [`Outcome`]: super::outcome::Outcome
 
 use httparse::Header;
 
@@ -109,7 +109,7 @@ pub(super) struct ClientHead<'a> {
 }
 
 impl ClientHead<'_> {
-    /// Writes it as far as [`super::told::Passed::stamp`] goes on. Says whether it announces
+    /// Writes it as far as [`super::outcome::OutcomeView::finish`] goes on. Says whether it announces
     /// a stream of events.
     pub(super) fn write(self, text: &mut Vec<u8>, head: &Head<'_>) -> bool {
         let reason = head.status.canonical_reason().unwrap_or_default();

@@ -16,10 +16,10 @@ use tokio::sync::oneshot;
 
 use super::ask::Ask;
 use super::failure::{Failure, ProxyError};
+use super::outcome::{CacheStatus, Forwarded};
 use super::posted::Posted;
 use super::shared::Shared;
 use super::streamed::BanAtEnd;
-use super::told::{CacheStatus, Forwarded};
 use super::{pass, session};
 use crate::config::SessionMode;
 use crate::invalidation::rules::{Effect, Write};
@@ -43,25 +43,25 @@ pub(super) async fn serve(
     methods: Vec<Method>,
 ) -> Result<Response<Body>, Failure> {
     let status = CacheStatus::forwarded(Forwarded::Method);
-    let mut told = ask.told(CacheResult::Bypass, status);
+    let mut outcome = ask.outcome(CacheResult::Bypass, status);
     // Dropped with this future, as its client leaves.
     let (_here, left) = oneshot::channel();
     let call = ask.is_call().then_some(Call { left });
     // Moved about by the runtime: as a pointer.
     let writing = forward(Arc::clone(shared), Arc::new(ask), body, methods, call);
     let write = tokio::spawn(Box::pin(writing));
-    let outcome = write.await.unwrap_or_else(|error| {
+    let written = write.await.unwrap_or_else(|error| {
         let lost = OriginError::new(OriginErrorKind::Reset, error);
         Err(ProxyError::Origin(lost))
     });
-    match outcome {
+    match written {
         Ok((response, took)) => {
-            told.upstream = Some(took);
-            Ok(told.stamp(response))
+            outcome.upstream = Some(took);
+            Ok(outcome.finish(response))
         }
         Err(error) => Err(Failure {
             error,
-            told: Box::new(told),
+            outcome: Box::new(outcome),
         }),
     }
 }

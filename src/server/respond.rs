@@ -9,16 +9,11 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 
 use crate::message::{Body, BodyError};
 use crate::origin::error::OriginErrorKind;
-use crate::proxy::{Failure, ProxyError, Told};
-
-/// `X-Cache`: where the response came from.
-const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
-/// `X-Process-Time`: milliseconds, three decimals.
-const X_PROCESS_TIME: HeaderName = HeaderName::from_static("x-process-time");
+use crate::proxy::{Failure, Outcome, ProxyError, finish_refused};
 
 /// When to come back where there is too much to do: queues empty in seconds,
 /// or not at all.
@@ -180,7 +175,7 @@ impl Problem {
 #[derive(Debug)]
 pub struct Rejection {
     problem: Problem,
-    told: Option<Box<Told>>,
+    outcome: Option<Box<Outcome>>,
 }
 
 impl Rejection {
@@ -193,23 +188,20 @@ impl Rejection {
 
     /// Its status, where nobody has counted it and its response will not be.
     pub(super) fn untold(&self) -> Option<StatusCode> {
-        self.told.is_none().then_some(self.problem.status)
+        self.outcome.is_none().then_some(self.problem.status)
     }
 
     /// The response, with the fields that every response carries; for a
     /// request whose head had been read at `received`.
     pub(super) fn into_response(self, received: Instant) -> Response<Body> {
         let mut response = self.problem.into_response();
-        if let Some(told) = self.told {
-            return told.stamp(response);
+        match self.outcome {
+            Some(outcome) => outcome.finish(response),
+            None => {
+                finish_refused(response.headers_mut(), received);
+                response
+            }
         }
-        let fields = response.headers_mut();
-        fields.insert(X_CACHE, HeaderValue::from_static("BYPASS"));
-        let milliseconds = received.elapsed().as_secs_f64() * 1_000.0;
-        if let Ok(value) = HeaderValue::try_from(format!("{milliseconds:.3}")) {
-            fields.insert(X_PROCESS_TIME, value);
-        }
-        response
     }
 }
 
@@ -217,7 +209,7 @@ impl From<Problem> for Rejection {
     fn from(problem: Problem) -> Self {
         Self {
             problem,
-            told: None,
+            outcome: None,
         }
     }
 }
@@ -226,7 +218,7 @@ impl From<Failure> for Rejection {
     fn from(failure: Failure) -> Self {
         Self {
             problem: Problem::from(&failure.error),
-            told: Some(failure.told),
+            outcome: Some(failure.outcome),
         }
     }
 }
@@ -352,8 +344,8 @@ mod tests {
             .because(Problem::content_too_large(5))
             .into_response(Instant::now());
         assert_eq!(response.status(), 413);
-        assert_eq!(response.headers()[X_CACHE], "BYPASS");
-        assert!(response.headers().contains_key(X_PROCESS_TIME));
+        assert_eq!(response.headers()["x-cache"], "BYPASS");
+        assert!(response.headers().contains_key("x-process-time"));
     }
 
     #[test]

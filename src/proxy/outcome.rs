@@ -1,0 +1,367 @@
+//! How a request was answered: the fields by which its response says so, and the
+//! one event that feeds figures and logs. All ways through the proxy end here.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::header::AGE;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri};
+use http_body::Body as _;
+
+use crate::clock::Timestamp;
+use crate::message::Body;
+use crate::message::digits::{push_number, push_signed, push_thousandths};
+use crate::message::fields::{PSEUDONYM, append_member};
+use crate::message::targeted::PANNIER_CACHE_CONTROL;
+use crate::route::Route;
+use crate::semantics::outcome::CacheResult;
+use crate::telemetry::spans::SpanIds;
+use crate::telemetry::{ResponseServed, RouteTelemetry, Telemetry};
+
+const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+const X_CACHE_AGE: HeaderName = HeaderName::from_static("x-cache-age");
+const X_PROCESS_TIME: HeaderName = HeaderName::from_static("x-process-time");
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// How a request was answered, for the one who asked and for the figures.
+#[derive(Debug)]
+pub struct Outcome {
+    pub(super) telemetry: Arc<Telemetry>,
+    pub(super) route: Option<Arc<Route>>,
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) started: Instant,
+    /// The same moment, on the wall clock.
+    pub(super) now: Timestamp,
+    pub(super) client: IpAddr,
+    pub(super) span: Option<SpanIds>,
+    pub(super) cache: CacheResult,
+    pub(super) status: CacheStatus,
+    /// Current age and time in the store, where the store answered.
+    pub(super) ages: Option<Ages>,
+    /// From request sent to the origin's head.
+    pub(super) upstream: Option<Duration>,
+    /// What fetching had cost what the store answered without the origin.
+    pub(super) saved: Option<Duration>,
+}
+
+/// The same, borrowed: nothing is copied for a request that is answered at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OutcomeView<'a> {
+    pub(super) telemetry: &'a Telemetry,
+    pub(super) route: Option<&'a RouteTelemetry>,
+    pub(super) method: &'a Method,
+    pub(super) path: &'a str,
+    pub(super) started: Instant,
+    pub(super) now: Timestamp,
+    pub(super) client: IpAddr,
+    pub(super) span: Option<SpanIds>,
+    pub(super) cache: CacheResult,
+    pub(super) status: CacheStatus,
+    pub(super) ages: Option<Ages>,
+    pub(super) upstream: Option<Duration>,
+    pub(super) saved: Option<Duration>,
+}
+
+/// How old an answer from the store is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ages {
+    /// Current age (RFC 9111 §4.2.3), for `Age`.
+    pub(super) current: Duration,
+    /// Since it was generated or last validated, for `X-Cache-Age`.
+    pub(super) since_validated: Duration,
+}
+
+/// `Cache-Status` (RFC 9211): what we did and why. Never the key.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CacheStatus {
+    /// Why the origin was asked (§2.2); `None` is `hit`.
+    pub(super) forwarded: Option<Forwarded>,
+    /// What the origin answered, where that is not the status of the answer.
+    pub(super) forward_status: Option<StatusCode>,
+    /// Freshness left, in seconds; negative where it is over.
+    pub(super) ttl: Option<i64>,
+    /// The answer was stored.
+    pub(super) is_stored: bool,
+    /// One fetch answered several requests.
+    pub(super) is_collapsed: bool,
+    /// What else there is to say; a token.
+    pub(super) detail: Option<&'static str>,
+}
+
+/// Why a request went forward (RFC 9211 §2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Forwarded {
+    /// The route is not cached.
+    Bypass,
+    /// The method is not cached.
+    Method,
+    /// Nothing is stored.
+    UriMiss,
+    /// What is stored is a part, and not the one asked for.
+    Partial,
+    /// What is stored does not match the request's fields.
+    VaryMiss,
+    /// What is stored is stale.
+    Stale,
+    /// The request insists.
+    Request,
+}
+
+impl Forwarded {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bypass => "bypass",
+            Self::Method => "method",
+            Self::UriMiss => "uri-miss",
+            Self::Partial => "partial",
+            Self::VaryMiss => "vary-miss",
+            Self::Stale => "stale",
+            Self::Request => "request",
+        }
+    }
+}
+
+impl CacheStatus {
+    /// Went forward, for that reason.
+    pub(super) fn forwarded(why: Forwarded) -> Self {
+        Self {
+            forwarded: Some(why),
+            ..Self::default()
+        }
+    }
+
+    fn write(self, text: &mut Vec<u8>) {
+        let mut push = |part: &str| text.extend_from_slice(part.as_bytes());
+        push(PSEUDONYM);
+        match self.forwarded {
+            None => push("; hit"),
+            Some(why) => {
+                push("; fwd=");
+                push(why.as_str());
+            }
+        }
+        if let Some(status) = self.forward_status {
+            push("; fwd-status=");
+            push(status.as_str());
+        }
+        if let Some(ttl) = self.ttl {
+            push("; ttl=");
+            push_signed(text, ttl);
+        }
+        let mut push = |part: &str| text.extend_from_slice(part.as_bytes());
+        if self.is_stored {
+            push("; stored");
+        }
+        if self.is_collapsed {
+            push("; collapsed");
+        }
+        if let Some(detail) = self.detail {
+            push("; detail=");
+            push(detail);
+        }
+    }
+
+    fn to_value(self) -> HeaderValue {
+        let mut text = Vec::with_capacity(64);
+        self.write(&mut text);
+        HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(PSEUDONYM))
+    }
+}
+
+impl Outcome {
+    /// Adds the fields that every response has, and counts the response. Called
+    /// once, last, for each.
+    #[must_use]
+    pub fn finish(self, mut response: Response<Body>) -> Response<Body> {
+        let status = response.status();
+        let body_bytes = response.body().size_hint().exact();
+        let view = OutcomeView {
+            telemetry: &self.telemetry,
+            route: self.route.as_ref().map(|route| &*route.telemetry),
+            method: &self.method,
+            path: self.uri.path(),
+            started: self.started,
+            now: self.now,
+            client: self.client,
+            span: self.span,
+            cache: self.cache,
+            status: self.status,
+            ages: self.ages,
+            upstream: self.upstream,
+            saved: self.saved,
+        };
+        view.finish(response.headers_mut(), status, body_bytes);
+        response
+    }
+}
+
+impl OutcomeView<'_> {
+    /// Adds the fields that every response has to `head`, and counts the
+    /// response. Called once, last, for each.
+    pub(super) fn finish(
+        &self,
+        head: &mut impl ResponseFields,
+        status: StatusCode,
+        body_bytes: Option<u64>,
+    ) {
+        head.add_cache_status(self.status);
+        head.set(X_CACHE, Value::Text(self.cache.as_str()));
+        if let Some(ages) = self.ages {
+            head.set(AGE, Value::Number(ages.current.as_secs()));
+            head.set(X_CACHE_AGE, Value::Number(ages.since_validated.as_secs()));
+        }
+        let elapsed = self.started.elapsed();
+        head.set(X_PROCESS_TIME, Value::Milliseconds(elapsed));
+        self.telemetry.served(&ResponseServed {
+            at: self.now.plus(elapsed),
+            route: self.route,
+            method: self.method,
+            path: self.path,
+            status,
+            cache: self.cache,
+            elapsed,
+            upstream: self.upstream,
+            body_bytes,
+            saved: self.saved,
+            client: Some(self.client),
+            span: self.span,
+        });
+    }
+}
+
+/// Adds the fields that every response has to one that is no answer of the
+/// proxy: the request was refused before it came here, at `received`.
+pub fn finish_refused(fields: &mut HeaderMap, received: Instant) {
+    fields.set(X_CACHE, Value::Text(CacheResult::Bypass.as_str()));
+    fields.set(X_PROCESS_TIME, Value::Milliseconds(received.elapsed()));
+}
+
+/// A response head that our fields are added to: a map, or lines as they go to
+/// an HTTP/1 client. None of them is there, unless the origin said it.
+pub(super) trait ResponseFields {
+    /// Adds our member of `Cache-Status`, behind those of caches before us.
+    fn add_cache_status(&mut self, status: CacheStatus);
+
+    /// Sets a field of ours.
+    fn set(&mut self, name: HeaderName, value: Value);
+}
+
+/// A value of a field of ours.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Value {
+    Text(&'static str),
+    Number(u64),
+    /// With three decimals.
+    Milliseconds(Duration),
+}
+
+impl Value {
+    fn write(self, text: &mut Vec<u8>) {
+        match self {
+            Self::Text(value) => text.extend_from_slice(value.as_bytes()),
+            Self::Number(value) => push_number(text, value),
+            Self::Milliseconds(value) => push_thousandths(text, micros(value)),
+        }
+    }
+}
+
+impl ResponseFields for HeaderMap {
+    fn add_cache_status(&mut self, status: CacheStatus) {
+        // It spoke to us (RFC 9213 §2.2).
+        self.remove(PANNIER_CACHE_CONTROL);
+        self.remove(X_CACHE_AGE);
+        append_member(self, CACHE_STATUS, status.to_value());
+    }
+
+    fn set(&mut self, name: HeaderName, value: Value) {
+        let value = match value {
+            Value::Text(value) => HeaderValue::from_static(value),
+            value => {
+                let mut text = Vec::with_capacity(16);
+                value.write(&mut text);
+                HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("0"))
+            }
+        };
+        self.insert(name, value);
+    }
+}
+
+/// Lines that stand where our member of `Cache-Status` goes, without any field
+/// that is set here.
+impl ResponseFields for Vec<u8> {
+    fn add_cache_status(&mut self, status: CacheStatus) {
+        status.write(self);
+        self.extend_from_slice(b"\r\n");
+    }
+
+    fn set(&mut self, name: HeaderName, value: Value) {
+        self.extend_from_slice(name.as_str().as_bytes());
+        self.extend_from_slice(b": ");
+        value.write(self);
+        self.extend_from_slice(b"\r\n");
+    }
+}
+
+fn micros(elapsed: Duration) -> u64 {
+    u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `write` adds to a map and to lines, which must say the same.
+    fn written(write: impl Fn(&mut dyn FnMut(HeaderName, Value))) -> Vec<String> {
+        let mut map = HeaderMap::new();
+        write(&mut |name, value| map.set(name, value));
+        let mut lines = Vec::new();
+        write(&mut |name, value| lines.set(name, value));
+        let lines = String::from_utf8(lines).unwrap();
+        let lines: Vec<String> = lines.lines().map(str::to_owned).collect();
+        let of_map = map.iter();
+        let of_map = of_map.map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
+        assert_eq!(of_map.collect::<Vec<_>>(), lines);
+        lines
+    }
+
+    #[test]
+    fn a_map_and_lines_are_told_the_same() {
+        let lines = written(|set| {
+            set(X_CACHE, Value::Text("HIT"));
+            set(AGE, Value::Number(7));
+            set(
+                X_PROCESS_TIME,
+                Value::Milliseconds(Duration::from_micros(152_034)),
+            );
+        });
+        assert_eq!(lines, ["x-cache: HIT", "age: 7", "x-process-time: 152.034"]);
+    }
+
+    #[test]
+    fn milliseconds_have_three_decimals() {
+        let lines = written(|set| {
+            set(
+                X_PROCESS_TIME,
+                Value::Milliseconds(Duration::from_micros(7)),
+            );
+        });
+        assert_eq!(lines, ["x-process-time: 0.007"]);
+    }
+
+    #[test]
+    fn cache_status_says_what_happened() {
+        let hit = CacheStatus {
+            ttl: Some(30),
+            ..CacheStatus::default()
+        };
+        assert_eq!(hit.to_value(), "pannier; hit; ttl=30");
+        let miss = CacheStatus {
+            is_stored: true,
+            is_collapsed: true,
+            ..CacheStatus::forwarded(Forwarded::UriMiss)
+        };
+        assert_eq!(miss.to_value(), "pannier; fwd=uri-miss; stored; collapsed");
+    }
+}
