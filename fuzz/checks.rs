@@ -366,7 +366,7 @@ pub(crate) fn fields_of_messages(map: HeaderMap) {
     let via = stripped.get_all(VIA).iter().count();
     message_fields::append_via(&mut stripped, http::Version::HTTP_11);
     assert!(stripped.get_all(VIA).iter().count() >= via.min(1));
-    assert_eq!(message_fields::compact(&map), map);
+    assert_eq!(message_fields::compact_where(&map, |_| true), map);
     let _ = message_fields::upgrade_wanted(&map);
     for (is_trusted, scheme) in [(false, Scheme::Http), (true, Scheme::Https)] {
         let mut forwarded = map.clone();

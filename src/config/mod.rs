@@ -30,6 +30,7 @@ mod reader;
 mod redis;
 mod reference;
 mod reload;
+mod route_policy;
 mod route_values;
 mod routes;
 #[cfg(test)]
@@ -77,6 +78,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[admin]`; `None` where `listen = "off"`.
     pub admin: Option<AdminConfig>,
+    /// `[cache]`.
+    pub cache: CacheConfig,
     /// `[memory]`.
     pub memory: MemoryConfig,
     /// `[redis]`; `None` where the table is left out.
@@ -177,6 +180,15 @@ pub struct AdminConfig {
     /// `hosts`: names it may be asked by without a token, besides `localhost`
     /// (`[]`); lower case.
     pub hosts: Vec<String>,
+}
+
+/// `[cache]`: what is the same for all routes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheConfig {
+    /// `enabled`: whether anything is stored, or answered from the store.
+    pub enabled: bool,
+    /// `ttl`: that of the routes that say `ttl = "default"`.
+    pub ttl: Option<Duration>,
 }
 
 /// `[memory]`: the store in this process (L1).

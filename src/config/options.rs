@@ -9,9 +9,10 @@ use std::time::Duration;
 use super::kinds::{Choice, Durations, Flag, List, OneOrMore, Parsed, Sizes, Whole, Wrong};
 use super::reader::Table;
 use super::{
-    AdminConfig, CoalescingConfig, CoherenceConfig, CoherenceMode, Config, DefaultInvalidation,
-    EvictionPolicy, InvalidationConfig, Limits, MemoryConfig, OriginConfig, SessionMode,
-    SpoolPlace, UnderscoreFields, Upstream, address, checks, redis, routes, tls, watch,
+    AdminConfig, CacheConfig, CoalescingConfig, CoherenceConfig, CoherenceMode, Config,
+    DefaultInvalidation, EvictionPolicy, InvalidationConfig, Limits, MemoryConfig, OriginConfig,
+    SessionMode, SpoolPlace, UnderscoreFields, Upstream, address, checks, redis, route_policy,
+    routes, tls, watch,
 };
 
 pub(super) const KIB: u64 = 1 << 10;
@@ -66,6 +67,7 @@ pub(super) fn config(mut root: Table<'_>, upstream_if_missing: Upstream) -> Conf
     ));
     let origin = origin(root.table("origin", "Connections to the upstream."));
     let mut limits = limits(root.table("limits", "Bounds on what clients may do."));
+    let cache = cache(root.table("cache", "What is the same for all routes."));
     let memory = memory(root.table("memory", "The store in this process (L1)."));
     let redis = root
         .optional_table("redis", "The store shared by instances (L2), and what keeps them coherent. Leave the table out to run on memory alone.")
@@ -82,7 +84,7 @@ pub(super) fn config(mut root: Table<'_>, upstream_if_missing: Upstream) -> Conf
         "From where on `/health` calls something a warning, or critical.",
     ));
     let log = watch::log(root.table("log", "What is logged besides the program's own events."));
-    let (routes, invalidations) = routes::read(&mut root);
+    let (routes, invalidations) = routes::read(&mut root, &cache);
     let is_shared = redis.is_some();
     let warm = root
         .tables(
@@ -115,6 +117,7 @@ pub(super) fn config(mut root: Table<'_>, upstream_if_missing: Upstream) -> Conf
         origin,
         limits,
         admin,
+        cache,
         memory,
         redis: redis.flatten(),
         coalescing,
@@ -276,6 +279,15 @@ fn limits(mut table: Table<'_>) -> Limits {
             None,
         );
     }
+    table.finish();
+    config
+}
+
+fn cache(mut table: Table<'_>) -> CacheConfig {
+    let config = CacheConfig {
+        enabled: table.option("enabled", true, Flag, "Whether anything is stored, or answered from what is: the switch for incidents. What is stored stays."),
+        ttl: table.optional("ttl", "\"60s\"", route_policy::lifetimes(), "The lifetime that a route takes by `ttl = \"default\"`."),
+    };
     table.finish();
     config
 }

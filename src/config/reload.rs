@@ -27,6 +27,7 @@ pub fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
         invalidations: _,
         warm,
         health: _,
+        cache: _,
         log: _,
     } = old;
     [

@@ -1,27 +1,25 @@
 //! The options of `[[routes]]` and `[[invalidations]]`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use http::{HeaderName, Method};
+use http::Method;
 
-use super::kinds::{Choice, Durations, Flag, List, Parsed, Wrong};
+use super::kinds::{Flag, List, Parsed};
 use super::options::{ENTRIES, bound};
 use super::reader::Table;
 use super::route_values::{
-    Field, Purge, Queries, default_invalidations, ignored, parse_cookie_name, parse_method,
-    parse_name, parse_parameter, parse_pattern, parse_route_path, parse_tag,
+    Purge, Queries, default_invalidations, parse_cookie_name, parse_method, parse_name,
+    parse_parameter, parse_pattern, parse_route_path, parse_tag,
 };
-use super::{InvalidationRule, RouteConfig};
-use crate::message::targeted::{TARGETS, Target};
+use super::{CacheConfig, InvalidationRule, RouteConfig, route_policy};
 use crate::pattern::Pattern;
-use crate::semantics::policy::{KeySpec, Policy, QueryKey, StoreErrors, StoreSetCookie, Targets};
-
-/// The longest lifetime anything may be configured to.
-const YEAR: Duration = Duration::from_secs(365 * 86_400);
+use crate::semantics::policy::{KeySpec, QueryKey};
 
 /// Reads both lists.
-pub(super) fn read(root: &mut Table<'_>) -> (Vec<RouteConfig>, Vec<InvalidationRule>) {
+pub(super) fn read(
+    root: &mut Table<'_>,
+    cache: &CacheConfig,
+) -> (Vec<RouteConfig>, Vec<InvalidationRule>) {
     let tables = root.tables(
         "routes",
         "Paths whose responses are cached, and how. A path without a route is proxied and never stored. The most specific route wins.",
@@ -29,7 +27,7 @@ pub(super) fn read(root: &mut Table<'_>) -> (Vec<RouteConfig>, Vec<InvalidationR
     let mut seen = Seen::default();
     let routes = tables
         .into_iter()
-        .filter_map(|table| route(table, &mut seen))
+        .filter_map(|table| route(table, cache, &mut seen))
         .collect();
     let rules = root
         .tables(
@@ -50,7 +48,7 @@ struct Seen {
     paths: Vec<(String, String)>,
 }
 
-fn route(mut table: Table<'_>, seen: &mut Seen) -> Option<RouteConfig> {
+fn route(mut table: Table<'_>, cache: &CacheConfig, seen: &mut Seen) -> Option<RouteConfig> {
     let name = table.optional(
         "name",
         "\"templates\"",
@@ -71,57 +69,7 @@ fn route(mut table: Table<'_>, seen: &mut Seen) -> Option<RouteConfig> {
         },
         "What it matches: {name} is one segment, {*rest} or a final /** the tail.",
     );
-    let ignored_fields = table.option(
-        "ignore_headers",
-        Vec::new(),
-        List(Choice(&[("cache-control", Field::CacheControl), ("set-cookie", Field::SetCookie), ("vary", Field::Vary)])),
-        "Response fields to act as if the origin had not sent. set-cookie is what `set_cookie = \"strip\"` does.",
-    );
-    let mut policy = Policy {
-        ttl: table.optional("ttl", "\"60s\"", lifetimes(), "Freshness lifetime of a 2xx response that states none of its own; left out: RFC 9111 alone decides, heuristic freshness included."),
-        stale_while_revalidate: table.option("stale_while_revalidate", Duration::ZERO, lifetimes(), "How long past its lifetime a response is reused while it is validated in the background, unless the origin says."),
-        stale_if_error: table.option("stale_if_error", Duration::ZERO, lifetimes(), "How long past its lifetime a response is reused when the origin fails, unless the origin says."),
-        ignore: ignored(&ignored_fields),
-        errors: table.option(
-            "errors",
-            StoreErrors::Never,
-            Choice(&[("never", StoreErrors::Never), ("origin", StoreErrors::Origin)]),
-            "\"never\": a 4xx or 5xx is not stored; \"origin\": it is when the origin gives it explicit freshness, on a route without ttl also by heuristics.",
-        ),
-        targets: Targets(table.option(
-            "targets",
-            TARGETS.to_vec(),
-            List(Choice(&[
-                ("pannier-cache-control", Target::Pannier),
-                ("cdn-cache-control", Target::Cdn),
-                ("surrogate-control", Target::Surrogate),
-            ])),
-            "Response fields that govern in the place of Cache-Control and Expires, most applicable first (RFC 9213). With surrogate-control, Surrogate-Capability is sent to the origin.",
-        )),
-        set_cookie: table.option(
-            "set_cookie",
-            StoreSetCookie::Never,
-            Choice(&[
-                ("never", StoreSetCookie::Never),
-                ("strip", StoreSetCookie::Strip),
-                ("origin", StoreSetCookie::Origin),
-            ]),
-            "What becomes of a response with Set-Cookie. \"never\": it goes to the client that asked and is neither stored nor shared; \"strip\": it is stored without the field; \"origin\": it is stored with the field where the origin gives it explicit freshness or says public (RFC 9111 §7.3), and everybody gets the cookie.",
-        ),
-    };
-    if ignored_fields.contains(&Field::SetCookie) {
-        if policy.set_cookie == StoreSetCookie::Origin {
-            table.problem(
-                "set_cookie",
-                "`set_cookie = \"origin\"` stores what `ignore_headers` leaves out".to_owned(),
-                Some(
-                    "take `set-cookie` out of `ignore_headers`, or leave `set_cookie` out"
-                        .to_owned(),
-                ),
-            );
-        }
-        policy.set_cookie = StoreSetCookie::Strip;
-    }
+    let policy = route_policy::read(&mut table, cache);
     let entries_max = bound(table.option(
         "entries_max",
         0,
@@ -208,14 +156,7 @@ fn key(mut table: Table<'_>, bypass_query: Option<(String, String)>) -> KeySpec 
     let mut headers = table.option(
         "headers",
         Vec::new(),
-        List(Parsed {
-            expects: "the name of a request field",
-            parse: |text| {
-                text.parse::<HeaderName>()
-                    .map_err(|_| Wrong::new("this is no name of a field"))
-            },
-            write: HeaderName::to_string,
-        }),
+        List(route_policy::field_name()),
         "Request fields whose values are part of the key, such as X-Tenant.",
     );
     let mut cookies = table.option(
@@ -317,13 +258,4 @@ fn invalidation(mut table: Table<'_>) -> Option<InvalidationRule> {
         default,
         is_for_all_methods,
     })
-}
-
-/// How long something may be kept; zero is a lifetime like any other: kept,
-/// and validated each time.
-fn lifetimes() -> Durations {
-    Durations {
-        min: Duration::ZERO,
-        max: YEAR,
-    }
 }

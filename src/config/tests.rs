@@ -180,7 +180,7 @@ fn each_bad_value_is_refused_for_its_reason() {
         ("threads = 1.5", "found a float"),
         ("threads = 99999999999999999999", "from 0 to 1024"),
         ("lisen = \":80\"", "did you mean `listen`?"),
-        ("ttl = \"1s\"", "is a key of `[[routes]]`"),
+        ("stale_if_error = \"1s\"", "is a key of `[[routes]]`"),
         ("[[origin]]", "write `[origin]`"),
         ("[routes]", "write `[[routes]]`"),
         ("routes = [1]", "expected a table"),

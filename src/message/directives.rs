@@ -13,9 +13,9 @@
 use std::time::Duration;
 
 use http::header::{CACHE_CONTROL, PRAGMA};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 
-use crate::rule::{self, Rule};
+use super::directive_list::{Directive, for_each};
 
 /// Larger delta-seconds are read as this (RFC 9111 §1.2.2).
 const DELTA_SECONDS_MAX: u64 = 1 << 31;
@@ -74,6 +74,16 @@ pub struct RequestDirectives {
     pub max_stale: Option<Duration>,
     /// `stale-if-error` (RFC 5861 §4).
     pub stale_if_error: Option<Duration>,
+}
+
+/// Fields of a request whose directives count as if the client had not sent them
+/// (`ignore_request_headers = […]` of a route).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IgnoredDirectives {
+    /// `Cache-Control`.
+    pub cache_control: bool,
+    /// `Pragma`.
+    pub pragma: bool,
 }
 
 impl ResponseDirectives {
@@ -151,12 +161,17 @@ impl RequestDirectives {
     /// Reads every `Cache-Control` line of a request, and `Pragma`.
     #[must_use]
     pub fn of(fields: &HeaderMap) -> Self {
+        Self::of_except(fields, IgnoredDirectives::default())
+    }
+
+    /// The same, but for what is ignored.
+    #[must_use]
+    pub fn of_except(fields: &HeaderMap, ignored: IgnoredDirectives) -> Self {
         let mut all = Self::default();
-        if !fields.contains_key(CACHE_CONTROL) {
-            all.no_cache = fields
-                .get_all(PRAGMA)
-                .iter()
-                .any(|value| value.as_bytes().eq_ignore_ascii_case(b"no-cache"));
+        if ignored.cache_control || !fields.contains_key(CACHE_CONTROL) {
+            let mut pragmas = fields.get_all(PRAGMA).iter();
+            all.no_cache = !ignored.pragma
+                && pragmas.any(|value| value.as_bytes().eq_ignore_ascii_case(b"no-cache"));
             return all;
         }
         let mut take = |name: &str, value: Option<&str>| match name {
@@ -199,28 +214,6 @@ fn delta_seconds(value: Option<&str>) -> Duration {
     Duration::from_secs(seconds.min(DELTA_SECONDS_MAX))
 }
 
-/// One member of a list of directives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Directive<'a> {
-    /// `name` or `name=value`; the name is in lower case, the value without
-    /// quotes.
-    Plain {
-        /// In lower case.
-        name: &'a str,
-        /// Without quotes.
-        value: Option<&'a str>,
-    },
-    /// `private="fields"` or `no-cache="fields"`.
-    Qualified {
-        /// In lower case.
-        name: &'a str,
-        /// What stands between the quotes.
-        fields: &'a str,
-    },
-    /// It does not follow the grammar (RFC 9111 §5.2).
-    Garbled(&'a str),
-}
-
 /// Words that forbid something, or state a lifetime: none that permits.
 const FORBIDDING_WORDS: [&str; 8] = [
     "no-store",
@@ -248,125 +241,10 @@ fn for_each_word(text: &str, mut take: impl FnMut(&str)) {
     }
 }
 
-/// Calls `take` with every directive of every line. A comma within a quoted
-/// string ends none; a quote that is never closed takes in the rest of its line.
-pub(super) fn for_each(
-    fields: &HeaderMap,
-    field: &HeaderName,
-    mut take: impl FnMut(Directive<'_>),
-) {
-    for line in fields.get_all(field) {
-        for part in split_outside_quotes(line) {
-            let part = part.trim();
-            if part.is_empty() {
-                continue;
-            }
-            let (name, value) = match part.split_once('=') {
-                Some((name, value)) => (name, Some(value)),
-                None => (part, None),
-            };
-            if rule::holds(Rule::UnreadableDirectives) && !is_readable(name, value) {
-                take(Directive::Garbled(part));
-                continue;
-            }
-            let name = name.trim_end().to_ascii_lowercase();
-            let is_quoted = value.is_some_and(|value| value.starts_with('"'));
-            let value = value.map(unquote);
-            let names_fields = matches!(&*name, "private" | "no-cache");
-            take(match &value {
-                Some(fields) if names_fields && is_quoted => Directive::Qualified {
-                    name: &name,
-                    fields,
-                },
-                // Of fields, not of a number or a truth: `private=1` is `private`.
-                Some(_) if names_fields => Directive::Plain {
-                    name: &name,
-                    value: None,
-                },
-                value => Directive::Plain {
-                    name: &name,
-                    value: value.as_deref(),
-                },
-            });
-        }
-    }
-}
-
-/// Whether a directive follows the grammar: a name, and a token or a quoted
-/// string after `=`, without white space. Names are of letters, digits, `-` and
-/// `_`: a token may hold more, and no directive does.
-fn is_readable(name: &str, value: Option<&str>) -> bool {
-    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-    let is_name = !name.is_empty() && name.bytes().all(is_of_name);
-    is_name
-        && value.is_none_or(|value| match value.strip_prefix('"') {
-            Some(rest) => is_rest_of_quoted(rest),
-            None => value.bytes().all(is_token_byte),
-        })
-}
-
-/// Whether what follows an opening quote ends with the one that closes it.
-fn is_rest_of_quoted(rest: &str) -> bool {
-    let mut characters = rest.chars();
-    while let Some(character) = characters.next() {
-        match character {
-            '"' => return characters.as_str().is_empty(),
-            '\\' => {
-                characters.next();
-            }
-            _ => {}
-        }
-    }
-    false
-}
-
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
-fn split_outside_quotes(line: &HeaderValue) -> Vec<String> {
-    let line = String::from_utf8_lossy(line.as_bytes());
-    let mut parts = vec![String::new()];
-    let mut is_quoted = false;
-    let mut is_escaped = false;
-    for character in line.chars() {
-        match character {
-            ',' if !is_quoted => {
-                parts.push(String::new());
-                continue;
-            }
-            '"' if !is_escaped => is_quoted = !is_quoted,
-            _ => {}
-        }
-        is_escaped = is_quoted && !is_escaped && character == '\\';
-        if let Some(part) = parts.last_mut() {
-            part.push(character);
-        }
-    }
-    parts
-}
-
-fn unquote(value: &str) -> String {
-    let Some(inner) = value
-        .strip_prefix('"')
-        .map(|rest| rest.strip_suffix('"').unwrap_or(rest))
-    else {
-        return value.to_owned();
-    };
-    let mut characters = inner.chars();
-    let mut text = String::with_capacity(inner.len());
-    while let Some(character) = characters.next() {
-        match character {
-            '\\' => text.extend(characters.next()),
-            other => text.push(other),
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderValue;
 
     fn response(lines: &[&'static str]) -> ResponseDirectives {
         let mut fields = HeaderMap::new();

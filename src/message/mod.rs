@@ -5,6 +5,7 @@
 pub mod body;
 pub mod chunked;
 pub mod digits;
+mod directive_list;
 pub mod directives;
 pub mod fields;
 pub mod grpc;

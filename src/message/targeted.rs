@@ -14,7 +14,8 @@
 use http::{HeaderMap, HeaderName};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
-use super::directives::{Directive, ResponseDirectives, for_each};
+use super::directive_list::{Directive, for_each};
+use super::directives::ResponseDirectives;
 use super::fields::PSEUDONYM;
 use crate::rule::{self, Rule};
 

@@ -56,6 +56,9 @@ pub(super) struct Expected {
     pub(super) may_switch: bool,
 }
 
+/// `Via`, `Date`, and what every response has of ours.
+const FIELDS_ADDED: usize = 8;
+
 impl Head<'_> {
     /// Whether the connection can be used for another exchange after this one.
     pub(super) fn keeps_alive(&self) -> bool {
@@ -83,7 +86,8 @@ impl Head<'_> {
         }
         let mut values = values.freeze();
         let mut length = self.length;
-        let mut map = HeaderMap::with_capacity(self.fields.len());
+        // With room for what is added on the way to the client.
+        let mut map = HeaderMap::with_capacity(self.fields.len() + FIELDS_ADDED);
         for field in self.fields {
             let value = values.split_to(field.value.len());
             let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;

@@ -18,7 +18,7 @@ use super::{Peer, Received, forward, session};
 use crate::clock::Timestamp;
 use crate::gate::Refused;
 use crate::invalidation::session::Brought;
-use crate::message::directives::RequestDirectives;
+use crate::message::directives::{IgnoredDirectives, RequestDirectives};
 use crate::message::grpc::is_grpc;
 use crate::message::interim::Interim;
 use crate::message::scheme::Scheme;
@@ -124,9 +124,9 @@ impl AsksFor {
         }
     }
 
-    /// Whether it carries directives, which are yet to be read.
-    pub(super) fn has_directives(self) -> bool {
-        self.directives
+    /// Whether it carries directives that have to be read on such a route.
+    pub(super) fn has_directives(self, ignored: IgnoredDirectives) -> bool {
+        self.directives && !(ignored.cache_control && ignored.pragma)
     }
 
     #[cfg(test)]
@@ -155,6 +155,8 @@ impl AsksFor {
 pub(super) enum NotCacheable {
     /// No route.
     NoRoute,
+    /// `[cache] enabled = false`.
+    Disabled,
     /// Neither GET nor HEAD.
     Method,
     /// Applications may disagree on what the path names.
@@ -171,6 +173,7 @@ impl NotCacheable {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::NoRoute => "no-route",
+            Self::Disabled => "disabled",
             Self::Method => "method",
             Self::AmbiguousPath => "ambiguous-path",
             Self::Override => "override-field",
@@ -224,11 +227,7 @@ impl Ask {
             span,
             upgrade,
             brought,
-            directives: if asks_for.directives {
-                RequestDirectives::of(&parts.headers)
-            } else {
-                RequestDirectives::default()
-            },
+            directives: RequestDirectives::default(),
             asks_for,
             method: parts.method,
             uri: parts.uri,
@@ -239,6 +238,13 @@ impl Ask {
             site,
         };
         ask.find_route(!body.is_end_stream());
+        if ask.asks_for.directives {
+            let route = ask.route.as_ref();
+            let ignored = route.map_or_else(IgnoredDirectives::default, |route| {
+                route.policy.ignore_request
+            });
+            ask.directives = RequestDirectives::of_except(&ask.fields, ignored);
+        }
         if ask.honours_surrogate_control() {
             forward::add_surrogate_capability(&mut ask.forwarded);
         }
@@ -257,7 +263,9 @@ impl Ask {
             return;
         };
         let route = Arc::clone(&self.site.routes.routes()[index]);
-        let refusal = if self.method != Method::GET && self.method != Method::HEAD {
+        let refusal = if !self.site.config.cache.enabled {
+            Some(NotCacheable::Disabled)
+        } else if self.method != Method::GET && self.method != Method::HEAD {
             Some(NotCacheable::Method)
         } else if self.upgrade.is_some() {
             Some(NotCacheable::Upgrade)
@@ -300,7 +308,8 @@ impl Ask {
                 &self.forwarded,
                 &self.site.routes.routes()[index].key.headers,
             );
-        let cacheable = is_plain.then(|| self.on_route(index, &target))?;
+        let is_cached = is_plain && self.site.config.cache.enabled;
+        let cacheable = is_cached.then(|| self.on_route(index, &target))?;
         (!cacheable.is_refresh).then_some(cacheable)
     }
 

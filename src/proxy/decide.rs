@@ -71,11 +71,14 @@ pub(super) enum Decision {
 pub(super) enum How {
     /// Once for all that ask at the same time.
     Together,
-    /// For this request alone: to wait for another's fetch would be wrong.
+    /// Once for all that insist on the origin, by a fetch that begins after they
+    /// came.
+    Anew,
+    /// For this request alone: what another is given may not be for it.
     Alone,
     /// For the range that it asks for.
     Part,
-    /// By HEAD.
+    /// By HEAD: it says whether what is stored still holds.
     Head,
 }
 
@@ -108,12 +111,14 @@ pub(super) fn decide(reading: &Reading, stored: Stored) -> Decision {
         return Decision::Refuse(why);
     }
     let is_stored = matches!(stored, Stored::Response(_));
-    let how = if reading.is_head {
+    let how = if reading.is_head && is_stored {
         How::Head
-    } else if asks_for.range && !is_stored {
+    } else if asks_for.range && !reading.is_head && !is_stored {
         How::Part
-    } else if why == Forwarded::Request || directives.no_cache || directives.no_store {
+    } else if reading.is_behind || directives.no_store {
         How::Alone
+    } else if why == Forwarded::Request || directives.no_cache {
+        How::Anew
     } else {
         How::Together
     };
@@ -156,7 +161,7 @@ mod tests {
             ),
             (
                 Stored::Response(Reuse::Validate(Why::Request)),
-                Decision::Validate(Forwarded::Request, How::Alone),
+                Decision::Validate(Forwarded::Request, How::Anew),
             ),
             (
                 Stored::OtherVariants,
@@ -196,12 +201,12 @@ mod tests {
         for reading in [refresh, behind, condition] {
             assert!(!reading.may_be_stored());
         }
-        for insisting in [
-            directives(|said| said.no_cache = true),
-            directives(|said| said.no_store = true),
+        for (insisting, how) in [
+            (directives(|said| said.no_cache = true), How::Anew),
+            (directives(|said| said.no_store = true), How::Alone),
         ] {
             let missed = decide(&insisting, Stored::Nothing);
-            assert_eq!(missed, Decision::Miss(Forwarded::UriMiss, How::Alone));
+            assert_eq!(missed, Decision::Miss(Forwarded::UriMiss, how));
         }
     }
 
@@ -238,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_asks_by_head() {
+    fn a_head_fills_the_store_or_asks_about_what_is_stored() {
         let head = Reading {
             is_head: true,
             asks_for: RANGE,
@@ -246,7 +251,11 @@ mod tests {
         };
         assert_eq!(
             decide(&head, Stored::Nothing),
-            Decision::Miss(Forwarded::UriMiss, How::Head)
+            Decision::Miss(Forwarded::UriMiss, How::Together)
+        );
+        assert_eq!(
+            decide(&head, Stored::Response(Reuse::Validate(Why::Stale))),
+            Decision::Validate(Forwarded::Stale, How::Head)
         );
         assert_eq!(decide(&head, Stored::Response(Reuse::Fresh)), Decision::Hit);
     }

@@ -194,7 +194,7 @@ impl<'a> Found<'a> {
             asks_for: plain.asks_for,
             ..Reading::default()
         };
-        if plain.asks_for.has_directives() || !reading.may_be_stored() {
+        if !reading.may_be_stored() || !site.config.cache.enabled {
             return None;
         }
         let (path, query) = plain.path_and_query();
@@ -204,7 +204,8 @@ impl<'a> Found<'a> {
         }
         let index = site.routes.find_index(&target.path)?;
         let (route, cache) = (&site.routes.routes()[index], &site.caches[index]);
-        if asks_for_bypass(&route.key, query) {
+        let ignored = route.policy.ignore_request;
+        if plain.asks_for.has_directives(ignored) || asks_for_bypass(&route.key, query) {
             return None;
         }
         let host = if plain.host.bytes().any(|byte| byte.is_ascii_uppercase()) {

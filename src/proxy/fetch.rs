@@ -1,9 +1,10 @@
 //! One fetch of one key: Redis, then the origin; and what becomes of the
 //! answer.
 //!
-//! A fetch runs in a task of its own, so that it outlives the client that
-//! started it. It tells two sides what came of it: its own client (through
-//! [`First`]) and those who follow its flight (through [`Landing`]).
+//! A fetch outlives the client that started it, and is not slowed by it: what is
+//! left to do when the client has its answer's head is done in a task of its own.
+//! It tells two sides what came of it: its own client (through [`First`]) and
+//! those who follow its flight (through [`Landing`]).
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -19,7 +20,8 @@ use super::fill::{self, Filling};
 use super::flight::Lead;
 use super::forward::{self, Answer};
 use super::judged::{Fillable, exchange, stored_head};
-use super::landing::{First, Landing, Source};
+use super::landing::{First, Landing, Source, Started};
+use super::outlive::Outliving;
 use super::part;
 use super::promote::FromRedis;
 use super::remember::Share;
@@ -68,12 +70,13 @@ pub(super) enum Wanted {
 }
 
 impl Fetch {
-    /// Starts it. The receiver may be dropped: the fetch goes on.
-    pub(super) fn start(self) -> oneshot::Receiver<First> {
-        let (client, receiver) = oneshot::channel();
-        // Moved about by the runtime: as a pointer.
-        tokio::spawn(Box::pin(self.run(client)));
-        receiver
+    /// Starts it: what its own client is told. Dropped, the fetch goes on.
+    pub(super) fn start(self) -> Started {
+        let (client, first) = oneshot::channel();
+        Started {
+            run: Outliving::new(self.run(client)),
+            first,
+        }
     }
 
     async fn run(mut self, client: oneshot::Sender<First>) {

@@ -52,6 +52,19 @@ pub(super) enum Joined<K: Eq + Hash, L> {
     Lead(Lead<K, L>),
     /// There is one: follow it.
     Follow(Follow<L>),
+    /// There is one that began too early: wait until it has landed, and join again.
+    Await(Follow<L>),
+}
+
+/// What a flight is to a request that would join it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// What it lands may answer.
+    Follow,
+    /// What it lands does not, what the next lands may.
+    Await,
+    /// It is in vain: another takes its place.
+    Replace,
 }
 
 /// The leader gave up without landing anything.
@@ -67,13 +80,13 @@ impl<K: Eq + Hash + Clone, L: Clone> Flights<K, L> {
         })
     }
 
-    /// Joins the flight of `key` if there is one that `may_follow`; else leads
-    /// a new one, which takes the other's place for those who come later.
+    /// Joins the flight of `key` if there is one that fits; else leads a new one,
+    /// which takes the other's place for those who come later.
     pub(super) fn join(
         self: &Arc<Self>,
         key: K,
         began: Position,
-        may_follow: impl FnOnce(&Flight<L>) -> bool,
+        fit: impl FnOnce(&Flight<L>) -> Fit,
     ) -> Joined<K, L> {
         let new_flight = || {
             Arc::new(Flight {
@@ -84,14 +97,19 @@ impl<K: Eq + Hash + Clone, L: Clone> Flights<K, L> {
         };
         let flight = match self.table.entry(key.clone()) {
             Entry::Occupied(mut entry) => {
-                if may_follow(entry.get()) {
-                    return Joined::Follow(Follow {
-                        landing: entry.get().landing.subscribe(),
-                    });
+                let fit = fit(entry.get());
+                if fit == Fit::Replace {
+                    let flight = new_flight();
+                    entry.insert(Arc::clone(&flight));
+                    flight
+                } else {
+                    let landing = entry.get().landing.subscribe();
+                    let follow = Follow { landing };
+                    return match fit {
+                        Fit::Follow => Joined::Follow(follow),
+                        _ => Joined::Await(follow),
+                    };
                 }
-                let flight = new_flight();
-                entry.insert(Arc::clone(&flight));
-                flight
             }
             Entry::Vacant(entry) => Arc::clone(&entry.insert(new_flight())),
         };
@@ -100,6 +118,13 @@ impl<K: Eq + Hash + Clone, L: Clone> Flights<K, L> {
             key,
             flight,
         })
+    }
+}
+
+impl<L> Flight<L> {
+    /// Whether its followers have been told.
+    pub(super) fn has_landed(&self) -> bool {
+        self.landing.borrow().is_some()
     }
 }
 
@@ -150,16 +175,16 @@ mod tests {
     type Table = Arc<Flights<u8, &'static str>>;
 
     fn lead(flights: &Table) -> Lead<u8, &'static str> {
-        match flights.join(1, Position::default(), |_| true) {
+        match flights.join(1, Position::default(), |_| Fit::Follow) {
             Joined::Lead(lead) => lead,
-            Joined::Follow(_) => panic!("somebody leads already"),
+            Joined::Follow(_) | Joined::Await(_) => panic!("somebody leads already"),
         }
     }
 
     fn follow(flights: &Table) -> Follow<&'static str> {
-        match flights.join(1, Position::default(), |_| true) {
+        match flights.join(1, Position::default(), |_| Fit::Follow) {
             Joined::Follow(follow) => follow,
-            Joined::Lead(_) => panic!("nobody leads"),
+            Joined::Lead(_) | Joined::Await(_) => panic!("nobody leads"),
         }
     }
 
@@ -204,12 +229,25 @@ mod tests {
     async fn a_superseded_flight_leaves_its_successor_alone() {
         let flights = Flights::new();
         let old = lead(&flights);
-        let Joined::Lead(new) = flights.join(1, Position::default(), |_| false) else {
+        let Joined::Lead(new) = flights.join(1, Position::default(), |_| Fit::Replace) else {
             panic!("the old flight must not be followed");
         };
         drop(old);
         let waiting = follow(&flights);
         new.land("new");
         assert_eq!(waiting.landing().await, Ok("new"));
+    }
+
+    #[tokio::test]
+    async fn one_who_came_after_a_flight_began_waits_until_it_has_landed() {
+        let flights = Flights::new();
+        let old = lead(&flights);
+        let Joined::Await(waiting) = flights.join(1, Position::default(), |_| Fit::Await) else {
+            panic!("there is a flight");
+        };
+        let waiting = tokio::spawn(waiting.landing());
+        old.land("too early");
+        assert_eq!(waiting.await.expect("it ran"), Ok("too early"));
+        assert!(old.flight.has_landed());
     }
 }

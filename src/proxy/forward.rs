@@ -82,7 +82,12 @@ pub(super) async fn send(
     };
     let mut request = Request::new(body);
     *request.method_mut() = method;
-    *request.uri_mut() = Uri::from(path_and_query(ask.uri.path(), &query));
+    *request.uri_mut() = match ask.uri.path_and_query() {
+        Some(target) if !query.is_empty() && target.query() == Some(&query) => {
+            Uri::from(target.clone())
+        }
+        _ => Uri::from(path_and_query(ask.uri.path(), &query)),
+    };
     *request.headers_mut() = fields;
     if let Some(interim) = ask.interim.clone() {
         request.extensions_mut().insert(interim);

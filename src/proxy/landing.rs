@@ -1,12 +1,17 @@
 //! What came of a fetch, for those who waited for it.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use http::response::Parts;
 use http::{HeaderValue, StatusCode};
+use tokio::sync::oneshot;
 
 use super::fill::Filling;
 use super::forward::Answer;
+use super::outlive::Outliving;
 use crate::message::tee::Reader;
 use crate::origin::error::OriginError;
 use crate::semantics::storability::Refusal;
@@ -67,4 +72,23 @@ pub(super) enum First {
     },
     /// An answer for this client alone.
     Own(Box<Answer>, Refusal),
+}
+
+/// A fetch under way, and what its own client waits for.
+pub(super) struct Started {
+    pub(super) run: Outliving<()>,
+    pub(super) first: oneshot::Receiver<First>,
+}
+
+impl Future for Started {
+    /// An error where the fetch ended without a word.
+    type Output = Result<First, oneshot::error::RecvError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if !self.run.is_over() {
+            // It tells its client before it is over.
+            let _pending_or_over = Pin::new(&mut self.run).poll(cx);
+        }
+        Pin::new(&mut self.first).poll(cx)
+    }
 }

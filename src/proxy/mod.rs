@@ -38,6 +38,7 @@ mod judged;
 mod landing;
 mod lookup;
 mod outcome;
+mod outlive;
 mod part;
 mod pass;
 mod posted;

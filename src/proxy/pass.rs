@@ -9,6 +9,8 @@ use http::{HeaderValue, Response, StatusCode};
 use super::ask::{Ask, NotCacheable};
 use super::failure::{Failure, ProxyError};
 use super::forward::{self, Answer};
+use super::reply;
+
 use super::outcome::{CacheStatus, Forwarded};
 use super::shared::Shared;
 use crate::drain::Drain;
@@ -96,7 +98,7 @@ pub(super) async fn send(shared: &Shared, ask: &Ask, body: Body) -> Result<Excha
 /// An answer as it is, for one client.
 pub(super) fn into_response(ask: &Ask, answer: Answer) -> Response<Body> {
     let body = forward::body_for_client(ask, &answer.head.headers, answer.body);
-    let mut response = Response::new(body);
+    let mut response = Response::new(reply::for_method(ask, body));
     *response.status_mut() = answer.head.status;
     *response.headers_mut() = answer.head.headers;
     response

@@ -13,7 +13,7 @@ use super::decide::{Decision, How, decide};
 use super::failure::{Failure, ProxyError};
 use super::fetch::{Fetch, Wanted};
 use super::fill::Filling;
-use super::flight::{GivenUp, Joined};
+use super::flight::{Fit, GivenUp, Joined};
 use super::landing::{First, Landing, Source};
 use super::lookup::{Found, assess, in_memory};
 use super::outcome::{CacheStatus, Forwarded, Outcome};
@@ -101,16 +101,16 @@ impl Read<'_> {
             How::Head => self.head(cacheable).await,
             How::Part => self.fetch_part().await,
             How::Alone => self.fetch_alone().await,
-            // To wait for each other would be in vain.
-            How::Together
-                if self
-                    .shared
-                    .not_shareable
-                    .is_remembered(&cacheable.key, self.ask.now) =>
-            {
-                self.fetch_alone().await
+            How::Together | How::Anew => {
+                let (key, now) = (&cacheable.key, self.ask.now);
+                // To wait for each other would be in vain.
+                let is_in_vain = self.shared.not_shareable.is_remembered(key, now);
+                match is_in_vain {
+                    false => self.fetch_coalesced(cacheable, how).await,
+                    true if self.ask.is_head() => self.head(cacheable).await,
+                    true => self.fetch_alone().await,
+                }
             }
-            How::Together => self.fetch_coalesced(cacheable).await,
         }
     }
 
@@ -128,7 +128,12 @@ impl Read<'_> {
     }
 
     /// Joins the flight of this key, or leads it.
-    async fn fetch_coalesced(mut self, cacheable: &Cacheable) -> Result<Response<Body>, Failure> {
+    async fn fetch_coalesced(
+        mut self,
+        cacheable: &Cacheable,
+        how: How,
+    ) -> Result<Response<Body>, Failure> {
+        let insists = how == How::Anew;
         let mut secondary = self.expected_secondary(cacheable);
         let wait = self.ask.site.config.coalescing.wait_timeout;
         let mut failures = 0;
@@ -142,13 +147,23 @@ impl Read<'_> {
                 let age = started.saturating_duration_since(flight.since);
                 // Out of touch, a write may have been answered since that
                 // flight began of which nothing is known here.
-                !invalidation.overtook(&flight.began, route, target)
-                    && !invalidation.is_unsynced(started, age)
+                if invalidation.overtook(&flight.began, route, target)
+                    || invalidation.is_unsynced(started, age)
+                {
+                    Fit::Replace
+                } else if !insists || flight.since >= started {
+                    Fit::Follow
+                } else if flight.has_landed() {
+                    Fit::Replace
+                } else {
+                    Fit::Await
+                }
             });
             let follow = match joined {
                 Joined::Lead(lead) => {
                     // Who woke late from one flight may have missed the next.
-                    let missed = (joins > 0).then(|| self.look_again(cacheable)).flatten();
+                    let may_look = joins > 0 && !insists;
+                    let missed = may_look.then(|| self.look_again(cacheable)).flatten();
                     if let Some(entry) = missed {
                         lead.land(Landing::Reusable(Arc::clone(&entry), Source::Found));
                         return self.answer_landed(entry, Source::Found, true).await;
@@ -159,12 +174,16 @@ impl Read<'_> {
                         candidate: self.candidate.clone(),
                         began,
                         lead: Some(lead),
-                        may_use_redis: true,
+                        may_use_redis: !insists,
                         wanted: Wanted::Whole,
                     };
                     return self.await_own(fetch).await;
                 }
                 Joined::Follow(follow) => follow,
+                Joined::Await(early) => {
+                    let _landed = tokio::time::timeout(wait, early.landing()).await;
+                    continue;
+                }
             };
             let Ok(landed) = tokio::time::timeout(wait, follow.landing()).await else {
                 return self.fetch_alone().await;
@@ -185,6 +204,10 @@ impl Read<'_> {
                     if failures == FAILURES_MAX {
                         secondary = self.shape();
                     }
+                }
+                // It came from no origin.
+                Ok(Landing::Reusable(_, Source::Found)) if insists => {
+                    return self.fetch_alone().await;
                 }
                 Ok(Landing::Reusable(entry, source)) => {
                     let head = &entry.response.head;
@@ -280,7 +303,8 @@ impl Read<'_> {
     }
 
     async fn await_own(self, fetch: Fetch) -> Result<Response<Body>, Failure> {
-        match fetch.start().await {
+        let first = fetch.start().await;
+        match first {
             Ok(First::Landed(Landing::Reusable(entry, source))) => {
                 self.answer_landed(entry, source, false).await
             }
@@ -416,7 +440,7 @@ impl Read<'_> {
     fn validate_in_background(&self, cacheable: &Cacheable, entry: &Arc<Entry>) {
         let began = self.ask.position(self.shared);
         let flight_key = (cacheable.key, entry.response.head.secondary);
-        let joined = self.shared.flights.join(flight_key, began, |_| true);
+        let joined = self.shared.flights.join(flight_key, began, |_| Fit::Follow);
         if let Joined::Lead(lead) = joined {
             let fetch = Fetch {
                 shared: Arc::clone(self.shared),

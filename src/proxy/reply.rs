@@ -59,12 +59,8 @@ pub(super) fn from_store(
     {
         ranged
     } else {
-        let body = if ask.is_head() {
-            Body::Empty
-        } else {
-            Body::full(stored.body.clone())
-        };
-        assemble(head.status, head.fields.clone(), body)
+        let body = Body::full(stored.body.clone());
+        assemble(head.status, head.fields.clone(), for_method(ask, body))
     };
     finished(ask, head, cache, status, response)
 }
@@ -251,7 +247,7 @@ pub(super) fn fetched(ask: &Ask, filling: &Filling, head: Parts, body: Body) -> 
     if is_not_modified(ask, &filling.head) {
         return not_modified(&head.headers);
     }
-    assemble(head.status, head.headers, body)
+    assemble(head.status, head.headers, for_method(ask, body))
 }
 
 /// The answer to a client that waited for another's request: what will be
@@ -261,13 +257,18 @@ pub(super) fn followed(ask: &Ask, filling: &Filling, body: Body) -> Response<Bod
     let mut response = if is_not_modified(ask, head) {
         not_modified(&head.fields)
     } else {
-        assemble(head.status, head.fields.clone(), body)
+        assemble(head.status, head.fields.clone(), for_method(ask, body))
     };
     let age = head.current_age(head.response_time).as_secs();
     if age > 0 {
         response.headers_mut().insert(AGE, age.into());
     }
     response
+}
+
+/// What of a body goes to this client: none answers a HEAD.
+pub(super) fn for_method(ask: &Ask, body: Body) -> Body {
+    if ask.is_head() { Body::Empty } else { body }
 }
 
 fn is_not_modified(ask: &Ask, head: &StoredHead) -> bool {

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::ask::Ask;
 use super::failure::{Failure, ProxyError};
 use super::outcome::{CacheStatus, Forwarded};
+use super::outlive::Outliving;
 use super::posted::Posted;
 use super::shared::Shared;
 use super::streamed::BanAtEnd;
@@ -47,14 +48,8 @@ pub(super) async fn serve(
     // Dropped with this future, as its client leaves.
     let (_here, left) = oneshot::channel();
     let call = ask.is_call().then_some(Call { left });
-    // Moved about by the runtime: as a pointer.
     let writing = forward(Arc::clone(shared), Arc::new(ask), body, methods, call);
-    let write = tokio::spawn(Box::pin(writing));
-    let written = write.await.unwrap_or_else(|error| {
-        let lost = OriginError::new(OriginErrorKind::Reset, error);
-        Err(ProxyError::Origin(lost))
-    });
-    match written {
+    match Outliving::new(writing).await {
         Ok((response, took)) => {
             outcome.upstream = Some(took);
             Ok(outcome.finish(response))

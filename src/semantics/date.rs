@@ -38,13 +38,18 @@ pub fn http_date(value: &[u8], now: Timestamp) -> Option<Timestamp> {
     Some(Timestamp::from_unix_millis(millis))
 }
 
-/// `Sun, 06 Nov 1994 08:49:37 GMT`
+/// `Sun, 06 Nov 1994 08:49:37 GMT`: every part has its place.
 fn imf_fixdate(text: &str) -> Option<i64> {
-    let (day_name, rest) = text.split_once(", ")?;
-    index_of(&DAYS_SHORT, day_name)?;
-    let [day, month, year, time, zone] = parts(rest, ' ')?;
-    is_gmt(zone).then_some(())?;
-    moment(number(year, 4)?, month, number(day, 2)?, time)
+    if text.len() != "Sun, 06 Nov 1994 08:49:37 GMT".len() {
+        return None;
+    }
+    let has_separators = [(3, ", "), (7, " "), (11, " "), (16, " "), (25, " ")]
+        .iter()
+        .all(|&(at, separator)| text.as_bytes()[at..].starts_with(separator.as_bytes()));
+    let is_fixdate = has_separators && is_gmt(text.get(26..)?);
+    index_of(&DAYS_SHORT, text.get(..3)?).filter(|_| is_fixdate)?;
+    let (day, month, year) = (text.get(5..7)?, text.get(8..11)?, text.get(12..16)?);
+    moment(number(year, 4)?, month, number(day, 2)?, text.get(17..25)?)
 }
 
 /// `Sunday, 06-Nov-94 08:49:37 GMT`
@@ -85,14 +90,22 @@ fn asctime_date(text: &str) -> Option<i64> {
 
 fn moment(year: i64, month: &str, day: i64, time: &str) -> Option<i64> {
     let month = i64::try_from(index_of(&MONTHS, month)?).ok()? + 1;
-    let [hours, minutes, seconds] = parts(time, ':')?;
-    let (hours, minutes, seconds) = (number(hours, 2)?, number(minutes, 2)?, number(seconds, 2)?);
+    let (hours, minutes, seconds) = time_of_day(time)?;
     // 60 is a leap second.
     let is_time = hours < 24 && minutes < 60 && seconds <= 60;
     let is_date = (1..=days_of_month(year, month)).contains(&day);
     (is_time && is_date).then(|| {
         days_since_epoch(year, month, day) * SECONDS_OF_DAY + hours * 3_600 + minutes * 60 + seconds
     })
+}
+
+/// `08:49:37`
+fn time_of_day(time: &str) -> Option<(i64, i64, i64)> {
+    let [_, _, b':', _, _, b':', _, _] = time.as_bytes() else {
+        return None;
+    };
+    let part = |at: usize| number(time.get(at..at + 2)?, 2);
+    Some((part(0)?, part(3)?, part(6)?))
 }
 
 fn is_gmt(zone: &str) -> bool {
@@ -108,7 +121,10 @@ fn index_of(names: &[&str], name: &str) -> Option<usize> {
 /// Exactly so many digits.
 fn number(text: &str, digits: usize) -> Option<i64> {
     let is_number = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| text.parse().ok()).flatten()
+    is_number.then(|| {
+        text.bytes()
+            .fold(0, |number, digit| number * 10 + i64::from(digit - b'0'))
+    })
 }
 
 /// Exactly so many parts.

@@ -170,12 +170,14 @@ fn lifetime(
     date: Timestamp,
     response_time: Timestamp,
 ) -> (Duration, LifetimeSource) {
+    let bounded = |lifetime: Duration| {
+        let bounds = policy.ttl_bounds;
+        lifetime.max(bounds.min).min(bounds.max)
+    };
     if let Some(lifetime) = explicit_lifetime(fields, directives, date, response_time) {
-        return (lifetime, LifetimeSource::Origin);
+        return (bounded(lifetime), LifetimeSource::Origin);
     }
-    if let Some(ttl) = policy.ttl
-        && status.is_success()
-    {
+    if let Some(ttl) = policy.ttl_of(status) {
         return (ttl, LifetimeSource::Route);
     }
     let modified = fields
@@ -186,7 +188,7 @@ fn lifetime(
     match modified {
         Some(modified) if may_guess => {
             let lifetime = (date.since(modified) / HEURISTIC_FRACTION).min(HEURISTIC_MAX);
-            (lifetime, LifetimeSource::Heuristic)
+            (bounded(lifetime), LifetimeSource::Heuristic)
         }
         _ => (Duration::ZERO, LifetimeSource::None),
     }
@@ -232,6 +234,7 @@ fn age_field(fields: &HeaderMap) -> Duration {
 mod tests {
     use super::*;
     use crate::message::samples::fields;
+    use crate::semantics::policy::LifetimeBounds;
 
     const NOW: Timestamp = Timestamp::from_unix_millis(784_111_787_000); // 10 s after the example date
 
@@ -239,6 +242,45 @@ mod tests {
         let fields = fields(lines);
         let directives = ResponseDirectives::of(&fields);
         Freshness::of(StatusCode::OK, &fields, &directives, policy, NOW, NOW)
+    }
+
+    #[test]
+    fn bounds_hold_for_what_the_origin_states_and_not_for_the_route() {
+        let policy = Policy {
+            ttl: Some(Duration::from_secs(1)),
+            ttl_bounds: LifetimeBounds {
+                min: Duration::from_secs(5),
+                max: Duration::from_secs(60),
+            },
+            ..Policy::default()
+        };
+        for (stated, seconds) in [("max-age=0", 5), ("max-age=30", 30), ("s-maxage=600", 60)] {
+            let found = freshness(&[("cache-control", stated)], &policy);
+            assert_eq!(found.lifetime, Duration::from_secs(seconds), "{stated}");
+        }
+        assert_eq!(freshness(&[], &policy).lifetime, Duration::from_secs(1));
+        let insisting = freshness(&[("cache-control", "max-age=0, no-cache")], &policy);
+        assert!(insisting.always_validate);
+    }
+
+    #[test]
+    fn a_status_may_have_a_lifetime_of_its_own() {
+        let policy = Policy {
+            ttl: Some(Duration::from_secs(60)),
+            ttl_by_status: vec![
+                (StatusCode::NOT_FOUND, Duration::from_secs(10)),
+                (StatusCode::ACCEPTED, Duration::from_secs(2)),
+            ],
+            ..Policy::default()
+        };
+        let of = |status| {
+            let (fields, directives) = (HeaderMap::new(), ResponseDirectives::default());
+            Freshness::of(status, &fields, &directives, &policy, NOW, NOW).lifetime
+        };
+        assert_eq!(of(StatusCode::OK), Duration::from_secs(60));
+        assert_eq!(of(StatusCode::ACCEPTED), Duration::from_secs(2));
+        assert_eq!(of(StatusCode::NOT_FOUND), Duration::from_secs(10));
+        assert_eq!(of(StatusCode::BAD_GATEWAY), Duration::ZERO);
     }
 
     #[test]

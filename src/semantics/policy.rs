@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, StatusCode};
 
+use crate::message::directives::IgnoredDirectives;
 use crate::message::targeted::{TARGETS, Target};
 
 /// The caching rules of one route (`[[routes]]`), validated.
@@ -12,6 +13,11 @@ pub struct Policy {
     /// Freshness lifetime of a 2xx response that states none of its own.
     /// `None`: RFC 9111 alone decides, heuristic freshness included.
     pub ttl: Option<Duration>,
+    /// The same for responses of these status codes, whatever their class: they are
+    /// stored, errors too.
+    pub ttl_by_status: Vec<(StatusCode, Duration)>,
+    /// The bounds of lifetimes that the origin states, or that are guessed.
+    pub ttl_bounds: LifetimeBounds,
     /// How long past its lifetime a response may be reused while it is
     /// validated in the background (RFC 5861 §3), unless the origin says.
     pub stale_while_revalidate: Duration,
@@ -20,6 +26,10 @@ pub struct Policy {
     pub stale_if_error: Duration,
     /// Response fields to act as if the origin had not sent.
     pub ignore: IgnoredFields,
+    /// Request fields that select nothing although `Vary` names them.
+    pub ignore_vary: Vec<HeaderName>,
+    /// Directives of requests to act as if the client had not sent.
+    pub ignore_request: IgnoredDirectives,
     /// Whether a 4xx or 5xx is stored.
     pub errors: StoreErrors,
     /// When a response with `Set-Cookie` is stored.
@@ -27,6 +37,43 @@ pub struct Policy {
     /// Which targeted fields govern in the place of `Cache-Control`, most
     /// applicable first (RFC 9213 §2.2).
     pub targets: Targets,
+}
+
+impl Policy {
+    /// The lifetime that the route gives to a response of this status that states
+    /// none of its own.
+    #[must_use]
+    pub fn ttl_of(&self, status: StatusCode) -> Option<Duration> {
+        self.ttl_for(status)
+            .or_else(|| self.ttl.filter(|_| status.is_success()))
+    }
+
+    /// The lifetime that the route gives to this very status.
+    #[must_use]
+    pub fn ttl_for(&self, status: StatusCode) -> Option<Duration> {
+        let mut named = self.ttl_by_status.iter();
+        named
+            .find(|(named, _)| *named == status)
+            .map(|(_, ttl)| *ttl)
+    }
+}
+
+/// `ttl_min` and `ttl_max` of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LifetimeBounds {
+    /// A shorter lifetime is as long as this.
+    pub min: Duration,
+    /// A longer one is as short as this.
+    pub max: Duration,
+}
+
+impl Default for LifetimeBounds {
+    fn default() -> Self {
+        Self {
+            min: Duration::ZERO,
+            max: Duration::MAX,
+        }
+    }
 }
 
 /// `targets = […]` of a route.

@@ -1,6 +1,6 @@
 //! Whether a response may be stored by a shared cache (RFC 9111 §3).
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE, SET_COOKIE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::freshness::{Freshness, LifetimeSource, is_heuristically_cacheable};
@@ -11,7 +11,7 @@ use super::validation::Validators;
 use super::vary::{Vary, VaryNames};
 use crate::clock::Timestamp;
 use crate::message::directives::{RequestDirectives, ResponseDirectives};
-use crate::message::fields::compact;
+use crate::message::fields::compact_where;
 use crate::message::targeted;
 use crate::rule::{self, Rule};
 
@@ -152,9 +152,9 @@ fn try_store(
         !is_status_storable(exchange.status, freshness, policy),
         Refusal::Status,
     )?;
-    let can_validate = Validators::of(exchange.response, exchange.response_time).any();
+    let can_validate = || Validators::are_among(exchange.response, exchange.response_time);
     let is_of_use = !freshness.usable_for().is_zero() && !freshness.always_validate;
-    refuse_if(!is_of_use && !can_validate, Refusal::NoFreshness)?;
+    refuse_if(!is_of_use && !can_validate(), Refusal::NoFreshness)?;
     shareable.storable(exchange, policy)
 }
 
@@ -178,7 +178,7 @@ impl Shareable {
             policy.ignore.cache_control,
         );
         refuse_if(
-            RequestDirectives::of(exchange.request).no_store,
+            RequestDirectives::of_except(exchange.request, policy.ignore_request).no_store,
             Refusal::RequestNoStore,
         )?;
         let is_understood_only = directives.must_understand && !directives.is_garbled;
@@ -212,7 +212,11 @@ impl Shareable {
             VaryNames::default()
         } else {
             match Vary::of(exchange.response) {
-                Vary::Names(names) => names,
+                Vary::Names(names) => names.without(|name| {
+                    let is_keyed = spec.headers.contains(name)
+                        || (*name == COOKIE && !spec.cookies.is_empty());
+                    is_keyed || policy.ignore_vary.contains(name)
+                }),
                 Vary::Any => return Err(Refusal::VaryAny),
             }
         };
@@ -247,11 +251,7 @@ impl Shareable {
 
     fn storable(self, exchange: &Exchange<'_>, policy: &Policy) -> Result<Storable, Refusal> {
         let tags = tags::of(exchange.response, exchange.host).map_err(|_| Refusal::Tags)?;
-        let fields = compact(&fields_to_replay(
-            exchange,
-            policy,
-            &self.directives.withheld,
-        ));
+        let fields = fields_to_replay(exchange, policy, &self.directives.withheld);
         Ok(Storable {
             tags,
             // Those of the fields that are kept, to share their memory.
@@ -269,6 +269,7 @@ fn is_status_storable(status: StatusCode, freshness: &Freshness, policy: &Policy
     match status.as_u16() {
         // Answers to a condition and to a range, never responses of their own.
         304 | 416 => false,
+        _ if policy.ttl_for(status).is_some() => true,
         200..=299 if policy.ttl.is_some() => true,
         200..=399 => is_explicit || is_guessed || is_heuristically_cacheable(status),
         400..=599 => {
@@ -300,40 +301,37 @@ fn is_event_stream(fields: &HeaderMap) -> bool {
     })
 }
 
-/// Fields that are this proxy's to say, or that speak of one connection
+/// Whether a field is this proxy's to say, or speaks of one connection
 /// (RFC 9111 §3.1): never replayed.
-const NEVER_REPLAYED: [&str; 7] = [
-    "age",
-    "x-cache",
-    "x-cache-age",
-    "x-process-time",
-    "proxy-authenticate",
-    "proxy-authentication-info",
-    "proxy-authorization",
-];
+fn is_never_replayed(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "age"
+            | "x-cache"
+            | "x-cache-age"
+            | "x-process-time"
+            | "proxy-authenticate"
+            | "proxy-authentication-info"
+            | "proxy-authorization"
+    )
+}
 
 fn fields_to_replay(
     exchange: &Exchange<'_>,
     policy: &Policy,
     withheld: &[HeaderName],
 ) -> HeaderMap {
-    let mut fields = exchange.response.clone();
-    for name in NEVER_REPLAYED {
-        fields.remove(name);
-    }
-    for name in withheld {
-        fields.remove(name);
-    }
     let keeps_cookie = policy.set_cookie == StoreSetCookie::Origin
         || (policy.set_cookie == StoreSetCookie::Never && !rule::holds(Rule::SetCookie));
-    if !keeps_cookie {
-        remove_cookies(&mut fields);
-    }
-    fields
+    compact_where(exchange.response, |name| {
+        !is_never_replayed(name)
+            && !withheld.contains(name)
+            && (keeps_cookie || !SET_COOKIES.contains(name))
+    })
 }
 
 /// `Set-Cookie2` (RFC 2965) is obsolete, and what understands it still stores it.
-const SET_COOKIES: [HeaderName; 2] = [SET_COOKIE, HeaderName::from_static("set-cookie2")];
+static SET_COOKIES: [HeaderName; 2] = [SET_COOKIE, HeaderName::from_static("set-cookie2")];
 
 fn sets_cookie(fields: &HeaderMap) -> bool {
     SET_COOKIES.iter().any(|name| fields.contains_key(name))

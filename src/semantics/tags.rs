@@ -43,6 +43,9 @@ fn groups(fields: &HeaderMap, name: &HeaderName) -> Vec<Box<str>> {
         .iter()
         .map(|line| line.as_bytes())
         .collect();
+    if lines.is_empty() {
+        return Vec::new();
+    }
     let Ok(list) = sfv::Parser::new(&lines.join(&b", "[..])).parse::<sfv::List>() else {
         return Vec::new();
     };

@@ -37,6 +37,12 @@ impl Validators {
         self.etag.is_some() || self.last_modified.is_some()
     }
 
+    /// The same of a response of these fields, that arrived at `response_time`.
+    #[must_use]
+    pub fn are_among(fields: &HeaderMap, response_time: Timestamp) -> bool {
+        fields.contains_key(ETAG) || Self::of(fields, response_time).any()
+    }
+
     /// Makes a request conditional on these validators, replacing those the
     /// client brought (RFC 9111 §4.3.1).
     pub fn make_conditional(&self, request: &mut HeaderMap) {

@@ -62,6 +62,16 @@ impl Vary {
 }
 
 impl VaryNames {
+    /// The others.
+    #[must_use]
+    pub(super) fn without(self, is_left_out: impl Fn(&HeaderName) -> bool) -> Self {
+        if !self.0.iter().any(&is_left_out) {
+            return self;
+        }
+        let names = self.0.into_iter();
+        Self(names.filter(|name| !is_left_out(name)).collect())
+    }
+
     /// The names, sorted; for encoding.
     #[must_use]
     pub fn names(&self) -> &[HeaderName] {

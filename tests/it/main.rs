@@ -21,6 +21,7 @@ mod proxied;
 mod ranges;
 mod redis;
 mod reuse;
+mod route_options;
 mod scripted_origin;
 mod second_tier;
 mod security;

@@ -7,6 +7,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use crate::server::Problem;
 use crate::server::wire::{as_uri, has_unsafe_bytes};
 
+/// Those that say to the origin who asked: its copy of the map has room for them.
+const FIELDS_ADDED: usize = 8;
+
 /// The request of `head`, which parsed to `parsed`.
 pub(super) fn request_of(
     head: &[u8],
@@ -28,7 +31,7 @@ pub(super) fn request_of(
         Uri::from_maybe_shared(shared(target))
     };
     let uri = uri.map_err(|_| invalid(()))?;
-    let mut fields = HeaderMap::with_capacity(parsed.headers.len());
+    let mut fields = HeaderMap::with_capacity(parsed.headers.len() + FIELDS_ADDED);
     for field in &*parsed.headers {
         let name = HeaderName::from_bytes(field.name.as_bytes())
             .map_err(|_| Problem::bad_request("A field name is not valid."))?;
