@@ -171,12 +171,14 @@ def redis():
     return Server("redis", command, port, core=OTHER_CORES)
 
 
-def pannier(release, origin, threads=None, bytes_max="4GiB", core=None, under=(), redis=None, more=""):
+def pannier(release, origin, threads=None, bytes_max="4GiB", core=None, under=(), redis=None, more="", upstream="http"):
     port, admin = free_port(), free_port()
     path = configured(
         "pannier.toml", LISTEN=f"127.0.0.1:{port}", ORIGIN=origin.address, THREADS=threads or SERVER_THREADS,
         ADMIN=f"127.0.0.1:{admin}", BYTES_MAX=bytes_max,
     )
+    if upstream != "http":
+        path.write_text(path.read_text().replace("http://", f"{upstream}://"))
     if redis:
         with open(path, "a") as file:
             file.write(f'[redis]\nurl = "redis://{redis.address}"\nnamespace = "bench"\n')

@@ -27,8 +27,11 @@ use crate::link::{Connection, Endpoint, Link, Role, Task};
 use crate::semantics::stored::LogPosition;
 use crate::telemetry::counters::RedisCounters;
 
-/// Between two reads while somebody waits.
+/// Between two reads while somebody waits: as long as the last one took, so much
+/// at least, and so much for each follower. In a large fleet Redis has other things
+/// to do than to tell everybody of everybody.
 const PAUSE: Duration = Duration::from_micros(500);
+const PAUSE_FOR_EACH: Duration = Duration::from_micros(125);
 /// Between two reads while nobody does: to know who is silent.
 const IDLE_PAUSE: Duration = Duration::from_secs(5);
 /// One read.
@@ -105,6 +108,11 @@ impl Drop for Waiting<'_> {
 /// not run alike.
 pub(super) fn margin(lease: Duration) -> Duration {
     lease / 50 + Duration::from_millis(5)
+}
+
+fn pause_after(took: Duration, followers: usize) -> Duration {
+    let for_all = PAUSE_FOR_EACH.saturating_mul(u32::try_from(followers).unwrap_or(u32::MAX));
+    PAUSE.max(for_all).max(took).min(READ_TIMEOUT / 10)
 }
 
 impl Acks {
@@ -227,7 +235,10 @@ impl Shared {
                 Some((look, taken)) => (Some(look), taken),
                 None => (None, Some(Instant::now())),
             };
-            match self.read(&mut connection, look, alive).await {
+            let asked = Instant::now();
+            let read = self.read(&mut connection, look, alive).await;
+            let took = asked.elapsed();
+            match read {
                 Ok(true) => unseen_since = None,
                 Ok(false) => {
                     let look = look.unwrap_or_default();
@@ -245,7 +256,8 @@ impl Shared {
                     tokio::time::sleep(READ_TIMEOUT / 10).await;
                 }
             }
-            tokio::time::sleep(PAUSE).await;
+            let followers = self.seen.borrow().followers.len();
+            tokio::time::sleep(pause_after(took, followers)).await;
         }
     }
 
@@ -393,6 +405,16 @@ mod tests {
                 .map(|(name, look)| ((*name).to_owned(), ack(*look)))
                 .collect(),
         }
+    }
+
+    #[test]
+    fn a_large_fleet_and_a_slow_redis_are_asked_less_often() {
+        let millis = Duration::from_millis;
+        let soon = Duration::from_micros(90);
+        assert_eq!(pause_after(soon, 3), PAUSE);
+        assert_eq!(pause_after(soon, 40), millis(5));
+        assert_eq!(pause_after(millis(30), 3), millis(30));
+        assert_eq!(pause_after(millis(900), usize::MAX), millis(100));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::acks::margin;
 use super::announce::WORD_AGE_MAX;
 use super::here::Here;
 use super::outlet::Outlet;
@@ -70,11 +71,22 @@ impl Invalidation {
         let (routes, now) = (&self.here.routes, Instant::now());
         let may_be_met = match shared.lease {
             Some(_) if self.has_lapsed(now) => routes.could_meet(bans, incarnation),
-            Some(lease) if self.is_heard_within(lease, now) => routes.may_meet(bans, incarnation),
+            Some(lease) if self.is_heard_since(lease, incarnation, now) => {
+                routes.may_meet(bans, incarnation)
+            }
             None if self.is_heard_within(WORD_AGE_MAX, now) => routes.may_meet(bans, incarnation),
             _ => true,
         };
         incarnation != 0 && !may_be_met && shared.unlogged.put(bans, incarnation)
+    }
+
+    /// Whether a word came within the lease, and the log has stood for one. Before
+    /// that, others may still answer by the log before it, which may have
+    /// announced a route that was not read here.
+    fn is_heard_since(&self, lease: Duration, incarnation: u128, now: Instant) -> bool {
+        let known_since = self.here.touch.known_since(incarnation);
+        let stands_until = known_since.map(|since| since + lease + margin(lease));
+        self.is_heard_within(lease, now) && stands_until.is_some_and(|until| until <= now)
     }
 
     /// Waits until a write may be made that `might_ban` so much: in strict mode,

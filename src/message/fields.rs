@@ -195,7 +195,7 @@ fn joined(list: &HeaderValue, member: &HeaderValue) -> HeaderValue {
 /// else frameworks believe of it: address of the client, scheme, port, name and prefix of the
 /// server. An application makes redirects, links and decisions of them, so a
 /// stranger's word must not get through.
-static OF_THE_WAY: [HeaderName; 28] = [
+static OF_THE_WAY: [HeaderName; 33] = [
     FORWARDED,
     HeaderName::from_static("x-url-scheme"),
     HeaderName::from_static("x-scheme"),
@@ -222,13 +222,18 @@ static OF_THE_WAY: [HeaderName; 28] = [
     HeaderName::from_static("proxy"),
     HeaderName::from_static("remote-user"),
     HeaderName::from_static("true-client-ip"),
+    HeaderName::from_static("fastly-client-ip"),
+    HeaderName::from_static("x-appengine-user-ip"),
+    HeaderName::from_static("x-azure-clientip"),
+    HeaderName::from_static("x-azure-socketip"),
+    HeaderName::from_static("x-proxyuser-ip"),
     HeaderName::from_static("wl-proxy-client-ip"),
     HeaderName::from_static("wl-proxy-ssl"),
 ];
 
 /// Those of them that say where a request came from, not what it is for: two
 /// clients may be given one response for all that.
-static OF_THE_CLIENT: [HeaderName; 12] = [
+static OF_THE_CLIENT: [HeaderName; 17] = [
     X_FORWARDED_FOR,
     HeaderName::from_static("x-forwarded-by"),
     HeaderName::from_static("x-forwarded"),
@@ -240,6 +245,11 @@ static OF_THE_CLIENT: [HeaderName; 12] = [
     HeaderName::from_static("cf-connecting-ip"),
     HeaderName::from_static("client-ip"),
     HeaderName::from_static("true-client-ip"),
+    HeaderName::from_static("fastly-client-ip"),
+    HeaderName::from_static("x-appengine-user-ip"),
+    HeaderName::from_static("x-azure-clientip"),
+    HeaderName::from_static("x-azure-socketip"),
+    HeaderName::from_static("x-proxyuser-ip"),
     HeaderName::from_static("wl-proxy-client-ip"),
 ];
 
@@ -467,5 +477,15 @@ mod tests {
         assert_eq!(copy, message);
         drop(message);
         assert!(buffer.is_unique(), "the copy holds the buffer");
+    }
+
+    #[test]
+    fn what_a_peer_says_of_itself_is_of_the_way_and_not_of_the_target() {
+        for name in OF_THE_WAY.iter().chain(&OF_THE_CLIENT) {
+            assert!(is_of_the_way(name.as_str()), "{name}");
+        }
+        for name in ["Fastly-Client-IP", "X-Azure-ClientIP", "True-Client-IP"] {
+            assert!(is_of_the_way(name) && !is_of_the_target(name), "{name}");
+        }
     }
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use http::uri::Authority;
 use rustls::pki_types::ServerName;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, timeout};
@@ -25,6 +26,10 @@ use super::error::{OriginError, OriginErrorKind};
 use super::tls::{self, Connectors};
 use crate::config::{OriginConfig, Upstream};
 use crate::telemetry::upstream::UpstreamCounters;
+
+/// What of an upload the kernel takes ahead of what the origin has room for
+/// (bytes); past it the connection takes nothing more until the origin reads.
+const UNSENT_BYTES_MAX: u32 = 64 * 1024;
 
 /// A connection that is being made.
 pub(super) type Connecting = Pin<Box<dyn Future<Output = Result<Connection, OriginError>> + Send>>;
@@ -149,6 +154,9 @@ impl Place {
             match timeout(left / others, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => {
                     stream.set_nodelay(true)?;
+                    // An upload waits with its client, and not in a kernel that
+                    // takes megabytes of it for an origin that does not read.
+                    SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
                     return Ok(stream);
                 }
                 Ok(Err(error)) => failed = error,
@@ -294,5 +302,35 @@ impl AsyncWrite for Connection {
             Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
             Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_kernel_takes_little_ahead_for_an_origin_that_does_not_read() {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.set_recv_buffer_size(4 * 1024).unwrap();
+        let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        listener.bind(&any.into()).unwrap();
+        listener.listen(1).unwrap();
+        let port = listener.local_addr().unwrap().as_socket().unwrap().port();
+        let place = Place {
+            host: "127.0.0.1".to_owned(),
+            port,
+        };
+        let stream = place.connect(Duration::from_secs(5)).await.unwrap();
+        let _unread = listener.accept().unwrap();
+        let mut taken = 0;
+        stream.writable().await.unwrap();
+        while let Ok(count) = stream.try_write(&[0; 16 * 1024]) {
+            taken += count;
+        }
+        assert!(taken >= UNSENT_BYTES_MAX as usize, "{taken}");
+        assert!(taken <= 3 * UNSENT_BYTES_MAX as usize, "{taken}");
     }
 }

@@ -36,8 +36,9 @@ const STREAMS_MAX: usize = 100;
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// The same in all: exchanges whose clients take nothing stop no other.
 const CONNECTION_WINDOW_BYTES: u32 = STREAM_WINDOW_BYTES * 100;
-/// What waits to be sent, for each exchange (bytes).
-const SEND_BYTES_MAX: usize = 64 * 1024;
+/// What waits to be sent, for each exchange (bytes): one frame under way, and one
+/// that follows it.
+const SEND_BYTES_MAX: usize = 32 * 1024;
 /// A response head, as over HTTP/1 (bytes); a larger one is invalid.
 const HEAD_BYTES_MAX: u32 = 400 * 1024;
 /// A ping where nothing came for so long while an exchange is under way.

@@ -244,7 +244,7 @@ async fn a_write_while_redis_is_gone_reaches_the_others_afterwards() {
 }
 
 #[tokio::test]
-async fn redis_and_valkey_serve_as_shared_tier_and_as_log() {
+async fn each_kind_of_server_serves_as_shared_tier_and_as_log() {
     for mut redis in redis::each().await {
         let origin = origin::new().get("/x", ok("old").max_age(600)).run().await;
         let [left, right] = proxy::cluster(&origin)

@@ -159,21 +159,34 @@ async fn fail_over(relay: &Relay, first: &Redis, second: &Redis) {
     first.follow(second).await;
 }
 
+async fn connections_leave_a_demoted_node(first: &Redis, heard: Option<&'static str>) {
+    let second = first.another().await;
+    second.follow(first).await;
+    let relay = relay::to(first).await;
+    if let Some(heard) = heard {
+        relay.rewrite("-READONLY", heard);
+    }
+    let origin = old_page().await;
+    let [left, right] = pair(&over(&relay, &origin).toml(EVENTUAL)).await;
+    hits(&right, "old").await;
+    fail_over(&relay, first, &second).await;
+    origin.now_answers("/x", ok("new").max_age(600));
+    left.put("/x", "new").await.is_success();
+    nothing_is_pending(&left).await;
+    answers(&right, "new").await;
+}
+
 #[tokio::test]
 async fn connections_leave_a_demoted_node_whatever_it_says() {
     for heard in [READONLY_OF_6, "-ERR nobody knows why"] {
-        let (first, second) = (redis::start().await, redis::start().await);
-        second.follow(&first).await;
-        let relay = relay::to(&first).await;
-        relay.rewrite("-READONLY", heard);
-        let origin = old_page().await;
-        let [left, right] = pair(&over(&relay, &origin).toml(EVENTUAL)).await;
-        hits(&right, "old").await;
-        fail_over(&relay, &first, &second).await;
-        origin.now_answers("/x", ok("new").max_age(600));
-        left.put("/x", "new").await.is_success();
-        nothing_is_pending(&left).await;
-        answers(&right, "new").await;
+        connections_leave_a_demoted_node(&redis::start().await, Some(heard)).await;
+    }
+}
+
+#[tokio::test]
+async fn connections_leave_a_demoted_node_of_each_kind_of_server() {
+    for first in redis::each().await {
+        connections_leave_a_demoted_node(&first, None).await;
     }
 }
 

@@ -1,5 +1,7 @@
 //! What writes cost the others: how the log stays small, and what is not in it.
 
+use std::time::{Duration, Instant};
+
 use super::support::origin::{self, Origin};
 use super::support::proxy::{self, Builder, Proxy};
 use super::support::redis::{self, Redis};
@@ -137,6 +139,46 @@ async fn in_strict_mode_such_a_write_is_made_without_redis() {
     .await;
     proxy.post("/track", "x").await.is_success();
     proxy.put("/a/1/part", "x").await.status(503);
+}
+
+#[tokio::test]
+async fn in_strict_mode_such_a_write_is_logged_until_the_log_has_stood_for_a_lease() {
+    let redis = redis::start().await;
+    let origin = pages().await;
+    let proxy = proxy::new(&origin)
+        .redis(&redis)
+        .toml("[coherence]\nmode = \"strict\"\nlease = \"1s\"")
+        .route("/a/{id}", |route| route.ttl("10m"))
+        .run()
+        .await;
+    proxy.reaches_redis().await;
+    let is_left_out = async |before: f64, path: &str| {
+        proxy.post(path, "x").await.is_success();
+        (unlogged(&proxy).await > before).then_some(())
+    };
+    eventually("a write that is not logged", async || {
+        is_left_out(0.0, "/track").await
+    })
+    .await;
+    let flushed = Instant::now();
+    redis.flush().await;
+    eventually("the new log to be followed", async || {
+        let entered = proxy.metric("pannier_invalidation_gaps_total").await;
+        (entered >= 2.0).then_some(())
+    })
+    .await;
+    eventually("the fleet to be known again", async || {
+        let fleet = proxy.admin_get("/fleet").await;
+        fleet.text().contains("\"id\"").then_some(())
+    })
+    .await;
+    let before = unlogged(&proxy).await;
+    eventually("such a write again", async || {
+        is_left_out(before, "/beacon").await
+    })
+    .await;
+    let took = flushed.elapsed();
+    assert!(took >= Duration::from_secs(1), "{took:?}");
 }
 
 #[tokio::test]

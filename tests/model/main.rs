@@ -6,6 +6,7 @@
 //! crash. Time is counted in leases: a lease holds until the clock has struck.
 //! A test that turns a rule off shows that the model would find what it is for.
 
+mod new_routes;
 mod out_of_touch;
 mod rules;
 

@@ -4,8 +4,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::process::Stdio;
 
-use ::redis::aio::MultiplexedConnection;
-use ::redis::{FromRedisValue, RedisResult};
+use ::redis::{AsyncConnectionConfig, FromRedisValue, RedisResult};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -41,13 +40,18 @@ pub(crate) async fn start() -> Redis {
     redis
 }
 
-/// Starts one of each server that is there: `redis-server`, and the
-/// `valkey-server` that `VALKEY` names.
+/// Starts one of each server that is there: `redis-server`, the `redis-server`
+/// 6.2 that `REDIS6` names, and the `valkey-server` that `VALKEY` names.
 pub(crate) async fn each() -> Vec<Redis> {
     let mut servers = vec![not_started()];
-    match std::env::var_os("VALKEY") {
-        Some(program) => servers.push(run_by(program)),
-        None => eprintln!("skipped: Valkey (VALKEY is to name a valkey-server)"),
+    for (variable, what) in [
+        ("REDIS6", "a redis-server 6.2"),
+        ("VALKEY", "a valkey-server"),
+    ] {
+        match std::env::var_os(variable) {
+            Some(program) => servers.push(run_by(program)),
+            None => eprintln!("skipped: {what} ({variable} is to name one)"),
+        }
     }
     for server in &mut servers {
         server.restart().await;
@@ -63,6 +67,13 @@ impl Redis {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Starts another server of this kind.
+    pub(crate) async fn another(&self) -> Self {
+        let mut redis = run_by(self.program.clone());
+        redis.restart().await;
+        redis
     }
 
     /// Makes it a replica of `primary`, and waits until it has all of it.
@@ -162,8 +173,13 @@ impl Redis {
 
     async fn try_command<T: FromRedisValue>(&self, words: &[&str]) -> RedisResult<T> {
         let client = ::redis::Client::open(self.url())?;
-        let mut connection: MultiplexedConnection =
-            client.get_multiplexed_async_connection().await?;
+        // Who asks decides how long to wait: a busy machine may take its time.
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(None);
+        let mut connection = client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await?;
         let (name, arguments) = words.split_first().expect("a command has a name");
         ::redis::cmd(name)
             .arg(arguments)
