@@ -7,7 +7,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `options`, `redis`, `routes`, `tls`, `watch` | every option, described where it is read |
-//! | `limits` | what `[limits]` means |
+//! | `limits`, `listen` | what `[limits]` and `listen` mean |
 //! | `checks` | what does not go together across tables |
 //! | `reader`, `given`, `kinds`, `address`, `route_values`, `units` | how values are read |
 //! | `load` | the way from a path to a `Config` |
@@ -22,6 +22,7 @@ mod checks;
 mod given;
 mod kinds;
 mod limits;
+mod listen;
 mod load;
 mod mask;
 mod options;
@@ -49,7 +50,8 @@ use http::Method;
 use crate::pattern::Pattern;
 use crate::semantics::policy::{KeySpec, Policy};
 
-pub use limits::{Limits, UnderscoreFields};
+pub use limits::{Limits, TrustedPeer, UnderscoreFields};
+pub use listen::ListenAddress;
 pub(crate) use load::FILE_BYTES_MAX;
 pub use load::{load, parse};
 pub use problem::{Place, Problem, Problems, SHOWN_MAX};
@@ -61,7 +63,7 @@ pub use tls::{CertificateFiles, TlsConfig};
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `listen`: addresses of the data plane; at least one.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<ListenAddress>,
     /// `proxy_protocol`: a connection to `listen` begins with a header of the PROXY
     /// protocol (`false`).
     pub proxy_protocol: bool,

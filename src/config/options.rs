@@ -10,8 +10,9 @@ use super::kinds::{Choice, Durations, Flag, List, OneOrMore, Parsed, Sizes, Whol
 use super::reader::Table;
 use super::{
     AdminConfig, CoalescingConfig, CoherenceConfig, CoherenceMode, Config, DefaultInvalidation,
-    EvictionPolicy, InvalidationConfig, Limits, MemoryConfig, OriginConfig, SessionMode,
-    SpoolPlace, UnderscoreFields, Upstream, address, checks, redis, routes, tls, watch,
+    EvictionPolicy, InvalidationConfig, Limits, ListenAddress, MemoryConfig, OriginConfig,
+    SessionMode, SpoolPlace, UnderscoreFields, Upstream, address, checks, listen, redis, routes,
+    tls, watch,
 };
 
 pub(super) const KIB: u64 = 1 << 10;
@@ -29,9 +30,9 @@ const THREADS_MAX: u64 = 1_024;
 pub(super) fn config(mut root: Table<'_>, upstream_if_missing: Upstream) -> Config {
     let listen = root.option(
         "listen",
-        vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 8080)],
-        OneOrMore(address::listen()),
-        "Where clients connect. Port 0 takes any free port.",
+        vec![ListenAddress::Tcp(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 8080))],
+        OneOrMore(listen::listen()),
+        "Where clients connect. Port 0 takes any free port. A Unix socket has mode 0660: processes of Pannier's user and group may connect. Its file is made at the start, in place of one that nobody listens on, and removed at the end.",
     );
     let proxy_protocol = root.option(
         "proxy_protocol",
@@ -98,10 +99,10 @@ pub(super) fn config(mut root: Table<'_>, upstream_if_missing: Upstream) -> Conf
     }
     let tls = tls.flatten();
     let tls_listen = tls.as_ref().and_then(|tls| tls.listen.as_deref());
-    let all: Vec<SocketAddr> = [&*listen, tls_listen.unwrap_or_default()].concat();
+    let all: Vec<ListenAddress> = [&*listen, tls_listen.unwrap_or_default()].concat();
     checks::listeners(&root, &all, admin.as_ref());
     checks::no_loop(&root, &all, upstream.as_ref());
-    checks::proxy_protocol(&root, proxy_protocol, tls.as_ref(), &limits);
+    checks::proxy_protocol(&root, &listen, proxy_protocol, tls.as_ref(), &limits);
     root.finish();
     Config {
         listen,
@@ -254,8 +255,8 @@ fn limits(mut table: Table<'_>) -> Limits {
         trusted_proxies: table.option(
             "trusted_proxies",
             Vec::new(),
-            List(address::network()),
-            "Peers whose X-Forwarded-* and Forwarded fields are kept and appended to; those of others are replaced.",
+            List(address::trusted_peer()),
+            "Peers whose X-Forwarded-* and Forwarded fields are kept and appended to; those of others are replaced. \"unix\": every peer on a Unix socket in `listen`.",
         ),
         underscore_fields: table.option(
             "underscore_fields",

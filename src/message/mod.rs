@@ -4,6 +4,7 @@
 
 pub mod body;
 pub mod chunked;
+pub mod client;
 pub mod digits;
 pub mod directives;
 pub mod fields;

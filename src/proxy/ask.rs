@@ -174,9 +174,7 @@ impl Ask {
         let brought = session::take(site.config.coherence.session, &mut parts.headers);
         let peer = parts.extensions.get::<Peer>();
         let scheme = peer.map_or(Scheme::Http, |peer| peer.scheme);
-        let address = peer.map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |peer| {
-            peer.address.ip()
-        });
+        let address = peer.map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |peer| peer.address);
         let sender = Sender::new(address, scheme, &site.config.limits, parts.version);
         let named_host = host_of(&parts.headers, &parts.uri);
         let told_target = if sender.is_trusted {

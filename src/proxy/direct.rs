@@ -209,7 +209,7 @@ impl<'a> Found<'a> {
         } else {
             Cow::Borrowed(plain.host)
         };
-        let (client, scheme) = (peer.address.ip(), peer.scheme);
+        let (client, scheme) = (peer.address, peer.scheme);
         let sender = Sender::new(client, scheme, &site.config.limits, Version::HTTP_11);
         let told = if sender.is_trusted {
             ToldTarget::of(plain.fields, &host, scheme)
@@ -259,7 +259,7 @@ pub(super) fn answer(
         path: plain.path_and_query().0,
         now: found.now,
         started: received,
-        client: peer.address.ip(),
+        client: peer.address,
         span: shared.telemetry.spans().begin(|| plain.field(&TRACEPARENT)),
         saved: found.kept.fetch_cost(),
     };
@@ -284,7 +284,7 @@ pub(super) fn respond(
         uri: parts.uri.clone(),
         started: received,
         now: found.now,
-        client: peer.address.ip(),
+        client: peer.address,
         span: shared.telemetry.spans().begin(|| plain.field(&TRACEPARENT)),
         cache: CacheResult::Hit,
         status: CacheStatus::default(),

@@ -8,7 +8,6 @@
 //!
 //! [`pass`]: super::pass
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -24,6 +23,7 @@ use super::wire_fields::{self, ClientHead};
 use super::{Peer, session};
 use crate::clock::Timestamp;
 use crate::gate::Permit;
+use crate::message::client::ClientAddress;
 use crate::origin::error::{OriginError, OriginErrorKind};
 use crate::origin::exchange::{Exchange, Progress};
 use crate::origin::head::{Framing, Head};
@@ -39,7 +39,7 @@ pub struct DirectPass {
     shared: Arc<Shared>,
     exchange: Exchange,
     path: String,
-    client: IpAddr,
+    client: ClientAddress,
     received: Instant,
     /// The same moment, for ages.
     now: Timestamp,
@@ -109,7 +109,7 @@ pub(super) fn begin(
     if !pool.speaks_http1() {
         return None;
     }
-    let client = peer.address.ip();
+    let client = peer.address;
     let sender = Sender::new(client, peer.scheme, &site.config.limits, Version::HTTP_11);
 
     let mut request = Vec::with_capacity(512);
@@ -257,7 +257,7 @@ struct Writer<'a> {
     answer: &'a mut Answer,
     shared: &'a Shared,
     path: &'a str,
-    client: IpAddr,
+    client: ClientAddress,
     received: Instant,
     now: Timestamp,
     sent: Instant,

@@ -1,6 +1,5 @@
 //! What every answer tells of itself: in its fields, and to telemetry.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use http_body::Body as _;
 
 use crate::clock::Timestamp;
 use crate::message::Body;
+use crate::message::client::ClientAddress;
 use crate::message::digits::{push_number, push_signed, push_thousandths};
 use crate::message::fields::{PSEUDONYM, append_member};
 use crate::message::targeted::PANNIER_CACHE_CONTROL;
@@ -33,7 +33,7 @@ pub struct Told {
     pub(super) started: Instant,
     /// The same moment, on the wall clock.
     pub(super) now: Timestamp,
-    pub(super) client: IpAddr,
+    pub(super) client: ClientAddress,
     pub(super) span: Option<SpanIds>,
     pub(super) cache: CacheResult,
     pub(super) status: CacheStatus,
@@ -199,7 +199,7 @@ pub(super) struct Hit<'a> {
     pub(super) path: &'a str,
     pub(super) now: Timestamp,
     pub(super) started: Instant,
-    pub(super) client: IpAddr,
+    pub(super) client: ClientAddress,
     pub(super) span: Option<SpanIds>,
     /// What fetching had cost.
     pub(super) saved: Duration,
@@ -252,7 +252,7 @@ pub(super) struct Passed<'a> {
     pub(super) path: &'a str,
     pub(super) now: Timestamp,
     pub(super) started: Instant,
-    pub(super) client: IpAddr,
+    pub(super) client: ClientAddress,
     /// From request sent to the origin's head.
     pub(super) upstream: Duration,
     pub(super) body_bytes: Option<u64>,

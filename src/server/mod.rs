@@ -32,6 +32,7 @@ mod respond;
 mod slowness;
 mod stack;
 pub mod tls;
+mod unix;
 mod wire;
 
 pub use direct::Direct;

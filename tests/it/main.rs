@@ -32,6 +32,7 @@ mod streaming;
 mod support;
 mod swapped;
 mod tls;
+mod unix;
 mod unlogged;
 mod upstreams;
 mod visitors;
