@@ -368,6 +368,8 @@ pub struct RouteConfig {
     pub key: KeySpec,
     /// `entries_max`: bound of this route alone; `None` for `0`.
     pub entries_max: Option<u64>,
+    /// `response_timeout`: that of its requests; `None`: as `[origin]` says.
+    pub response_timeout: Option<Duration>,
 }
 
 /// One of `[[invalidations]]`.

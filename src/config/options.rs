@@ -452,7 +452,7 @@ const PLACES: Whole = Whole {
 };
 
 /// Something is waited for: zero would never let it happen.
-fn waits() -> Durations {
+pub(super) fn waits() -> Durations {
     Durations {
         min: Duration::from_millis(1),
         max: DAY,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 
 use super::kinds::{Choice, Durations, Flag, List, Parsed, Wrong};
-use super::options::{ENTRIES, bound};
+use super::options::{ENTRIES, bound, waits};
 use super::reader::Table;
 use super::route_values::{
     Field, Purge, Queries, default_invalidations, ignored, parse_cookie_name, parse_method,
@@ -128,6 +128,12 @@ fn route(mut table: Table<'_>, seen: &mut Seen) -> Option<RouteConfig> {
         ENTRIES,
         "Stored responses of this route; 0: no bound of its own.",
     ));
+    let response_timeout = table.optional(
+        "response_timeout",
+        "\"30s\"",
+        waits(),
+        "From a request sent to the origin to the head of its response, for every request whose path it matches, writes included; left out: as `[origin]` says. Past it 504.",
+    );
     let bypass_query = table.optional(
         "bypass_query",
         "\"use_cache=false\"",
@@ -154,6 +160,7 @@ fn route(mut table: Table<'_>, seen: &mut Seen) -> Option<RouteConfig> {
         policy,
         key,
         entries_max,
+        response_timeout,
     })
 }
 

@@ -60,12 +60,13 @@ pub(super) async fn send(
     permit: Permit,
     mut lease: Lease,
     request: Request<Body>,
+    limit: Duration,
 ) -> Result<(http::response::Parts, Stream), OriginError> {
     let (mut parts, body) = request.into_parts();
     let is_call = parts.headers.get(CONTENT_TYPE).is_some_and(is_grpc);
     let limit = match is_call {
         true => pool.config.grpc_idle_timeout,
-        false => pool.config.response_timeout,
+        false => limit,
     };
     say_as_http2(&mut parts, pool)?;
     let upload = Upload::new(body, !is_call);
