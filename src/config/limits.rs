@@ -40,7 +40,8 @@ pub struct Limits {
     /// `upstream_inflight_max`: exchanges with the origin at once, to the end
     /// of the body (`4096`). Past it they wait.
     pub upstream_inflight_max: u64,
-    /// `queue_max`: waiting for each of the two; past it `503` (`1024`).
+    /// `queue_max`: waiting for each of the two, and for an origin that restarts
+    /// (`[origin] retry_window`); past it `503` (`1024`).
     pub queue_max: u64,
     /// `queue_timeout`: for one who waits; past it `503` (`"1s"`).
     pub queue_timeout: Duration,
@@ -98,6 +99,15 @@ impl Limits {
     #[must_use]
     pub fn exchanges(&self) -> GateBounds {
         self.gate(self.upstream_inflight_max)
+    }
+
+    /// Bounds of the requests that wait for an origin that restarts.
+    #[must_use]
+    pub fn restart_waits(&self) -> GateBounds {
+        GateBounds {
+            queue_max: 0,
+            ..self.gate(self.queue_max)
+        }
     }
 
     fn gate(&self, permits_max: u64) -> GateBounds {

@@ -153,6 +153,13 @@ pub struct OriginConfig {
     /// `grpc_idle_timeout`: between two messages of a gRPC call, from either
     /// side, and until its answer begins (`"1h"`).
     pub grpc_idle_timeout: Duration,
+    /// `retries`: how often a request that may be repeated is asked again where
+    /// its connection closes before a byte of the answer; from two on, also where
+    /// that connection was new (`1`).
+    pub retries: u64,
+    /// `retry_window`: how long a request that could not be sent waits for the
+    /// upstream, and tries again (`"0s"`).
+    pub retry_window: Duration,
     /// `http2`: whether `https` upstreams are offered HTTP/2 (`true`).
     pub http2: bool,
     /// `ca_file`: PEM file of certificates to trust instead of the system's,

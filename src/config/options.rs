@@ -178,6 +178,18 @@ fn origin(mut table: Table<'_>) -> OriginConfig {
         )),
         connection_age_max: table.option("connection_age_max", seconds(300), waits(), "A connection older than this is not used again, so that a name that leads elsewhere is followed under steady traffic."),
         grpc_idle_timeout: table.option("grpc_idle_timeout", seconds(3600), waits(), "Between two messages of a gRPC call, from either side, and until its answer begins, in place of the other time-outs: a call ends by the deadline of its client. Where the upstream is h2c or https."),
+        retries: table.option(
+            "retries",
+            1,
+            Whole { min: 0, max: 10 },
+            "How often a request that may be repeated (GET, PUT, DELETE and their kin) is asked again when its connection closes before a byte of the answer came. 1: only where that connection had been used before; from 2 on, also where it was new.",
+        ),
+        retry_window: table.option(
+            "retry_window",
+            Duration::ZERO,
+            Durations { min: Duration::ZERO, max: seconds(300) },
+            "For so long a request that could not be sent (no connection, no such host) waits and tries again while the upstream restarts; so does one that may be repeated and whose connection closed before a byte of the answer came. No more requests than limits.queue_max wait; further ones get 503. 0: none waits.",
+        ),
         http2: table.option("http2", true, Flag, "Whether https upstreams are offered HTTP/2; false: HTTP/1.1 is spoken. An h2c upstream is always spoken to in HTTP/2."),
         ca_file: table.option(
             "ca_file",
@@ -249,7 +261,7 @@ fn limits(mut table: Table<'_>) -> Limits {
             "queue_max",
             1_024,
             Whole { min: 0, max: 1_000_000 },
-            "Waiting for each of the two; past it 503.",
+            "Waiting for each of the two, and for an upstream that restarts (origin.retry_window); past it 503.",
         ),
         queue_timeout: table.option("queue_timeout", seconds(1), short_waits(), "For one who waits; past it 503."),
         trusted_proxies: table.option(

@@ -14,6 +14,7 @@ pub mod lines;
 pub mod outgoing;
 pub mod parts;
 pub mod piped;
+pub mod presence;
 #[cfg(test)]
 pub(crate) mod samples;
 pub mod scheme;

@@ -22,10 +22,12 @@ use super::head::Head;
 use super::http2::Way;
 use super::pool::Pool;
 use super::response::{Piece, Sink};
+use super::restart::RestartWindow;
 use super::stream;
 use crate::config::{OriginConfig, Upstream};
 use crate::message::Body;
 use crate::message::interim::Interim;
+use crate::message::presence::Presence;
 use crate::telemetry::upstream::UpstreamCounters;
 
 /// The client of one data thread. Cloning shares its connections.
@@ -107,7 +109,10 @@ impl OriginClient {
         let limit = request.extensions_mut().remove::<ResponseTimeout>();
         let limit = limit.map_or(self.config().response_timeout, |limit| limit.0);
         let wants_switch = request.headers().contains_key(UPGRADE);
-        let answered = match self.pool.way(wants_switch).await {
+        let client = request.extensions_mut().get::<Presence>().cloned();
+        let window = RestartWindow::new(self.config(), client.unwrap_or_default());
+        let way = self.pool.way(wants_switch, window.as_ref(), None).await;
+        let answered = match way {
             Ok(Way::Http1(made)) => {
                 if let Some(connection) = made {
                     self.pool.put(connection);
@@ -116,7 +121,9 @@ impl OriginClient {
                 self.answer(exchange, interim, limit).await
             }
             Ok(Way::Http2(lease)) => {
-                let sent = Box::pin(stream::send(&self.pool, permit, lease, request, limit));
+                let sent = Box::pin(stream::send(
+                    &self.pool, permit, lease, request, limit, window,
+                ));
                 sent.await
                     .map(|(head, stream)| Response::from_parts(head, OriginBody::of_stream(stream)))
             }

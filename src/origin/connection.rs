@@ -30,7 +30,7 @@ use crate::telemetry::upstream::UpstreamCounters;
 pub(super) type Connecting = Pin<Box<dyn Future<Output = Result<Connection, OriginError>> + Send>>;
 
 /// What makes connections to one upstream.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Connector {
     to: Arc<Destination>,
     connect_timeout: Duration,

@@ -14,6 +14,7 @@ mod http2;
 pub mod pool;
 pub mod request;
 pub mod response;
+mod restart;
 mod stream;
 pub mod timeout;
 mod tls;

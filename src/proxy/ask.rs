@@ -20,6 +20,7 @@ use crate::invalidation::session::Brought;
 use crate::message::directives::RequestDirectives;
 use crate::message::grpc::is_grpc;
 use crate::message::interim::Interim;
+use crate::message::presence::Presence;
 use crate::message::scheme::Scheme;
 use crate::message::upgrade::Upgrade;
 use crate::message::{Body, fields};
@@ -67,6 +68,8 @@ pub(super) struct Ask {
     pub(super) directives: RequestDirectives,
     pub(super) asks_for: AsksFor,
     pub(super) route: Option<Arc<Route>>,
+    /// Whether its client still waits.
+    pub(super) presence: Presence,
     cacheable: Result<Cacheable, NotCacheable>,
     telemetry: Arc<Telemetry>,
 }
@@ -211,6 +214,7 @@ impl Ask {
             uri: parts.uri,
             fields: parts.headers,
             route: None,
+            presence: Presence::default(),
             cacheable: Err(NotCacheable::NoRoute),
             telemetry: Arc::clone(&shared.telemetry),
             site,

@@ -199,7 +199,7 @@ impl DirectPass {
     pub fn patience(&self) -> Option<Duration> {
         let config = self.exchange.config();
         if !self.exchange.is_answered() {
-            return Some(config.response_timeout.saturating_sub(self.sent.elapsed()));
+            return Some(self.exchange.time_left(config.response_timeout));
         }
         (!self.answer.is_event_stream).then_some(config.body_idle_timeout)
     }
@@ -207,7 +207,10 @@ impl DirectPass {
     /// Whether the answer should have begun by now.
     fn is_late(&self) -> bool {
         !self.exchange.is_answered()
-            && self.sent.elapsed() >= self.exchange.config().response_timeout
+            && self
+                .exchange
+                .time_left(self.exchange.config().response_timeout)
+                .is_zero()
     }
 
     /// The origin was silent for too long.

@@ -85,6 +85,7 @@ pub(super) async fn send(
     *request.method_mut() = method;
     *request.uri_mut() = Uri::from(path_and_query(ask.uri.path(), &query));
     *request.headers_mut() = fields;
+    request.extensions_mut().insert(ask.presence.clone());
     if let Some(interim) = ask.interim.clone() {
         request.extensions_mut().insert(interim);
     }

@@ -20,6 +20,7 @@ mod passing;
 mod proxied;
 mod ranges;
 mod redis;
+mod restart;
 mod reuse;
 mod scripted_origin;
 mod second_tier;
