@@ -9,6 +9,9 @@ mod connection;
 mod content;
 pub mod error;
 pub mod exchange;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod head;
 mod http2;
 pub mod pool;

@@ -364,7 +364,7 @@ pub(super) struct Place {
 
 impl Place {
     /// A place among no others.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn lone(drain: &Drain) -> Self {
         Self {
             places: Arc::new(Places {

@@ -21,6 +21,9 @@ mod body;
 mod connection;
 mod deadlines;
 mod direct;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http1;
 mod http2;
 mod listener;
@@ -38,9 +41,6 @@ mod wire;
 pub use direct::Direct;
 pub use listener::{Entrance, Sockets, bind, serve};
 pub use respond::{Problem, Rejection};
-#[cfg(fuzzing)]
-#[doc(hidden)]
-pub use wire::fuzzing;
 
 #[cfg(test)]
 mod tests;
