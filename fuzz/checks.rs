@@ -370,7 +370,7 @@ pub(crate) fn fields_of_messages(map: HeaderMap) {
     let _ = message_fields::upgrade_wanted(&map);
     for (is_trusted, scheme) in [(false, Scheme::Http), (true, Scheme::Https)] {
         let mut forwarded = map.clone();
-        let peer = std::net::IpAddr::from([127, 0, 0, 1]);
+        let peer = [127, 0, 0, 1].into();
         message_fields::set_forwarded(&mut forwarded, peer, scheme, is_trusted);
         assert!(forwarded.contains_key("x-forwarded-for"));
     }

@@ -15,10 +15,11 @@
 //! | 3 | `config` | what `proxy.toml` means |
 //! | 2 | `semantics` | RFC 9110 and RFC 9111, pure |
 //! | 1 | `message`, `pattern` | bodies and fields; path patterns |
-//! | 0 | `percent`, `clock`, `drain`, `gate`, `rule` | escapes; time; the orderly end; the bound on what is under way; safety rules that a test can switch off |
+//! | 0 | `percent`, `clock`, `backoff`, `drain`, `gate`, `rule` | escapes; time; pauses between attempts; the orderly end; the bound on what is under way; safety rules that a test can switch off |
 
 pub mod admin;
 pub mod app;
+pub mod backoff;
 pub mod cli;
 pub mod clock;
 pub mod config;

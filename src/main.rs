@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use pannier::app::{self, Addresses, StartError};
 use pannier::cli::purge::{self, PurgeArgs};
 use pannier::cli::stats::{self, StatsArgs};
-use pannier::config::{self, Config, Problems};
+use pannier::config::{self, Config, ListenAddress, Problems};
 use pannier::demo;
 use pannier::telemetry::logging::{self, LogFormat};
 
@@ -159,8 +159,9 @@ fn show_demo() -> ExitCode {
     let text = demo::sample_config(api, free_or(8080), free_or(9090));
     match config::parse("the demo", &text, |name| std::env::var(name).ok()) {
         Ok(config) => serve(config, None, |addresses| {
-            if let (Some(data), Some(admin)) = (addresses.data.first(), addresses.admin) {
-                println!("{}", demo::introduction(*data, admin));
+            let data = addresses.data.first().and_then(ListenAddress::tcp);
+            if let (Some(data), Some(admin)) = (data, addresses.admin) {
+                println!("{}", demo::introduction(data, admin));
             }
         }),
         Err(problems) => misconfigured(&problems),

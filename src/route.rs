@@ -1,6 +1,7 @@
 //! Which route a request is of.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use matchit::Router;
 
@@ -22,6 +23,9 @@ pub struct Route {
     pub key: KeySpec,
     /// Bound on its stored responses.
     pub entries_max: Option<u64>,
+    /// How long the origin may take to answer its requests, where that is not as
+    /// for all.
+    pub response_timeout: Option<Duration>,
     /// What its keys begin with.
     pub fingerprint: RouteFingerprint,
     /// Where it counts.
@@ -78,6 +82,7 @@ impl RouteTable {
                 policy: config.policy.clone(),
                 key: config.key.clone(),
                 entries_max: config.entries_max,
+                response_timeout: config.response_timeout,
                 fingerprint: RouteFingerprint::of(&config.path, &config.key, &config.policy),
                 telemetry: telemetry.route(&config.name, &config.path),
             }));
@@ -133,6 +138,7 @@ mod tests {
                 policy: Policy::default(),
                 key: KeySpec::default(),
                 entries_max: None,
+                response_timeout: None,
             })
             .collect();
         RouteTable::new(&configs, &Telemetry::new(Clock::System)).expect("no conflict")

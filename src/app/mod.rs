@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::admin::{self, Control, Guard, HealthPage, Operations};
 use crate::clock::Clock;
-use crate::config::{Config, Limits};
+use crate::config::{Config, Limits, ListenAddress};
 use crate::drain::Drain;
 use crate::link::EndpointError;
 use crate::proxy::{Proxy, Shared, SiteError};
@@ -81,9 +81,9 @@ pub enum StartError {
 #[derive(Clone, Debug)]
 pub struct Addresses {
     /// The data plane.
-    pub data: Vec<SocketAddr>,
+    pub data: Vec<ListenAddress>,
     /// Those of it where `[tls]` has an address of its own.
-    pub tls: Vec<SocketAddr>,
+    pub tls: Vec<ListenAddress>,
     /// The control plane; `None` where it is off.
     pub admin: Option<SocketAddr>,
 }
@@ -127,14 +127,14 @@ fn load_tls(config: &Config) -> Result<Option<Arc<Tls>>, StartError> {
 fn entrances(config: &Config, tls: Option<&Arc<Tls>>) -> Vec<Entrance> {
     let own = config.tls.as_ref().and_then(|tls| tls.listen.as_deref());
     let of_all = tls.filter(|_| own.is_none());
-    let all = config.listen.iter().map(|&address| Entrance {
-        address,
+    let all = config.listen.iter().map(|address| Entrance {
+        address: address.clone(),
         tls: of_all.cloned(),
         proxy_protocol: config.proxy_protocol,
     });
     let proxy_protocol = config.tls.as_ref().is_some_and(|tls| tls.proxy_protocol);
-    let own = own.into_iter().flatten().map(|&address| Entrance {
-        address,
+    let own = own.into_iter().flatten().map(|address| Entrance {
+        address: address.clone(),
         tls: tls.cloned(),
         proxy_protocol,
     });
@@ -274,8 +274,8 @@ fn in_container(config: Config) -> Config {
 }
 
 fn announce(addresses: &Addresses) {
-    let list = |addresses: &[SocketAddr]| {
-        let list: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+    let list = |addresses: &[ListenAddress]| {
+        let list: Vec<String> = addresses.iter().map(ListenAddress::to_string).collect();
         list.join(",")
     };
     tracing::info!(
@@ -286,7 +286,7 @@ fn announce(addresses: &Addresses) {
     );
 }
 
-fn data_addresses(sockets: &[Sockets]) -> io::Result<Vec<SocketAddr>> {
+fn data_addresses(sockets: &[Sockets]) -> io::Result<Vec<ListenAddress>> {
     sockets.first().map_or(Ok(Vec::new()), Sockets::addresses)
 }
 

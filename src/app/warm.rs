@@ -7,7 +7,7 @@
 //! bounds are the same, and so are the figures. What cannot be fetched is
 //! said, counted and passed over.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -191,8 +191,10 @@ async fn fetch(proxy: Proxy, wanted: Wanted, scheme: Scheme) -> bool {
     fields.insert(HOST, host);
     let agent = concat!("pannier/", env!("CARGO_PKG_VERSION"), " (warming)");
     fields.insert(USER_AGENT, HeaderValue::from_static(agent));
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    request.extensions_mut().insert(Peer { address, scheme });
+    request.extensions_mut().insert(Peer {
+        address: Ipv4Addr::LOCALHOST.into(),
+        scheme,
+    });
     let path = wanted.target.path();
     let response = match proxy.serve(request).await {
         Ok(response) => response,

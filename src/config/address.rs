@@ -7,6 +7,7 @@ use http::uri::Authority;
 use redis::{ConnectionAddr, IntoConnectionInfo as _};
 
 use super::kinds::{Parsed, Secrets, Wrong};
+use super::limits::TrustedPeer;
 use super::{Network, Upstream};
 
 /// Bytes of a Unix socket's path: what `sun_path` holds, without its end.
@@ -14,16 +15,7 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Bytes of the admin token.
 const TOKEN_BYTES_MAX: usize = 1_024;
 
-/// A socket address to listen on; `":8080"` is every interface.
-pub(super) fn listen() -> Parsed<SocketAddr> {
-    Parsed {
-        expects: "an address such as `\"127.0.0.1:8080\"`, `\"[::1]:8080\"` or `\":8080\"` (every interface)",
-        parse: parse_listen,
-        write: SocketAddr::to_string,
-    }
-}
-
-/// The same, or `"off"`.
+/// A TCP address to listen on, or `"off"`.
 pub(super) fn listen_or_off() -> Parsed<Option<SocketAddr>> {
     Parsed {
         expects: "an address such as `\"127.0.0.1:9090\"`, or `\"off\"`",
@@ -35,7 +27,7 @@ pub(super) fn listen_or_off() -> Parsed<Option<SocketAddr>> {
     }
 }
 
-fn parse_listen(text: &str) -> Result<SocketAddr, Wrong> {
+pub(super) fn parse_listen(text: &str) -> Result<SocketAddr, Wrong> {
     if let Some(port) = text.strip_prefix(':') {
         // `::` takes IPv4 as well where the system lets it (Linux does).
         return port
@@ -88,7 +80,7 @@ fn parse_upstream(text: &str) -> Result<Upstream, Wrong> {
     )
 }
 
-fn parse_socket_path(path: &str) -> Result<PathBuf, Wrong> {
+pub(super) fn parse_socket_path(path: &str) -> Result<PathBuf, Wrong> {
     // `unix:///run/app.sock` is the same with an empty authority.
     let path = path
         .strip_prefix("//")
@@ -139,12 +131,18 @@ fn parse_authority(rest: &str, default_port: u16) -> Result<Authority, Wrong> {
     }
 }
 
-/// An address or a range of addresses.
-pub(super) fn network() -> Parsed<Network> {
+/// An address, a range of addresses, or Unix sockets.
+pub(super) fn trusted_peer() -> Parsed<TrustedPeer> {
     Parsed {
-        expects: "an address or a range such as `\"10.0.0.0/8\"`",
-        parse: parse_network,
-        write: |network| format!("{}/{}", network.address, network.prefix),
+        expects: "an address, a range such as `\"10.0.0.0/8\"`, or `\"unix\"`",
+        parse: |text| match text {
+            "unix" | "unix:" => Ok(TrustedPeer::UnixSocket),
+            text => parse_network(text).map(TrustedPeer::Network),
+        },
+        write: |peer| match peer {
+            TrustedPeer::UnixSocket => "unix".to_owned(),
+            TrustedPeer::Network(network) => format!("{}/{}", network.address, network.prefix),
+        },
     }
 }
 
@@ -154,7 +152,8 @@ fn parse_network(text: &str) -> Result<Network, Wrong> {
         None => (text, None),
     };
     let address: IpAddr = address.parse().map_err(|_| {
-        Wrong::new("expected an IP address or a range").hint("write for example `10.0.0.0/8`")
+        Wrong::new("expected an IP address, a range, or `unix`")
+            .hint("write for example `10.0.0.0/8`")
     })?;
     let prefix_max = if address.is_ipv4() { 32 } else { 128 };
     let prefix = match prefix {

@@ -2,20 +2,28 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::reader::Table;
-use super::{AdminConfig, Limits, TlsConfig, Upstream};
+use http::uri::Authority;
 
-/// No two listeners may want the same port of the same interface.
-pub(super) fn listeners(root: &Table<'_>, listen: &[SocketAddr], admin: Option<&AdminConfig>) {
+use super::reader::Table;
+use super::{AdminConfig, Limits, ListenAddress, TlsConfig, TrustedPeer, Upstream};
+
+/// No two listeners may want the same port of the same interface, or the same
+/// socket.
+pub(super) fn listeners(root: &Table<'_>, listen: &[ListenAddress], admin: Option<&AdminConfig>) {
+    let is_same = |one: &ListenAddress, other: &ListenAddress| match (one.tcp(), other.tcp()) {
+        (Some(one), Some(other)) => overlap(one, other),
+        _ => one == other,
+    };
     for (at, address) in listen.iter().enumerate() {
-        if listen[..at].iter().any(|other| overlap(*other, *address)) {
+        if listen[..at].iter().any(|other| is_same(other, address)) {
             root.problem(
                 "listen",
                 format!("`listen`: {address} is listened on twice"),
                 None,
             );
         }
-        if admin.is_some_and(|admin| overlap(admin.listen, *address)) {
+        let tcp = address.tcp();
+        if admin.is_some_and(|admin| tcp.is_some_and(|tcp| overlap(admin.listen, tcp))) {
             root.problem(
                 if root.has("listen") {
                     "listen"
@@ -44,45 +52,72 @@ fn covers(one: IpAddr, other: IpAddr) -> bool {
 /// Where nobody is trusted to say whose a connection is, all would be closed.
 pub(super) fn proxy_protocol(
     root: &Table<'_>,
+    listen: &[ListenAddress],
     at_listen: bool,
     tls: Option<&TlsConfig>,
     limits: &Limits,
 ) {
-    let at_tls = tls.is_some_and(|tls| tls.proxy_protocol);
-    if (at_listen || at_tls) && limits.trusted_proxies.is_empty() {
+    let trusted = &limits.trusted_proxies;
+    let trusts_none_of = |address: &ListenAddress| {
+        let is_unix = address.tcp().is_none();
+        let may_connect = |peer: &TrustedPeer| is_unix == (*peer == TrustedPeer::UnixSocket);
+        !trusted.iter().any(may_connect)
+    };
+    let of_tls = tls.filter(|tls| tls.proxy_protocol);
+    let of_tls = of_tls.and_then(|tls| tls.listen.as_deref());
+    let at_listen = at_listen.then_some(listen);
+    for (key, addresses) in [("proxy_protocol", at_listen), ("tls", of_tls)] {
+        let mut addresses = addresses.unwrap_or_default().iter();
+        let Some(closed) = addresses.find(|address| trusts_none_of(address)) else {
+            continue;
+        };
+        let example = match closed {
+            ListenAddress::Tcp(_) => "10.0.0.0/8",
+            ListenAddress::Unix(_) => "unix",
+        };
         root.problem(
-            if at_listen { "proxy_protocol" } else { "tls" },
-            "`proxy_protocol` believes `limits.trusted_proxies` alone, and that is empty",
-            Some("name the proxies in front: `trusted_proxies = [\"10.0.0.0/8\"]`".to_owned()),
+            key,
+            format!(
+                "`proxy_protocol` believes `limits.trusted_proxies` alone, and none of them can connect to {closed}"
+            ),
+            Some(format!(
+                "name the proxies in front: `trusted_proxies = [\"{example}\"]`"
+            )),
         );
     }
 }
 
 /// A proxy that is its own upstream would answer nobody.
-pub(super) fn no_loop(root: &Table<'_>, listen: &[SocketAddr], upstream: Option<&Upstream>) {
-    let Some(
-        Upstream::Http { authority } | Upstream::H2c { authority } | Upstream::Https { authority },
-    ) = upstream
-    else {
-        return;
+pub(super) fn no_loop(root: &Table<'_>, listen: &[ListenAddress], upstream: Option<&Upstream>) {
+    let leads_here = |listen: &ListenAddress| match (listen, upstream) {
+        (ListenAddress::Unix(path), Some(Upstream::Unix { path: upstream })) => path == upstream,
+        (
+            ListenAddress::Tcp(listen),
+            Some(
+                Upstream::Http { authority }
+                | Upstream::H2c { authority }
+                | Upstream::Https { authority },
+            ),
+        ) => leads_to(authority, *listen),
+        _ => false,
     };
-    let host = authority.host();
-    let ip = match host {
-        "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
-        host => host.trim_matches(['[', ']']).parse::<IpAddr>().ok(),
-    };
-    let is_itself = ip.is_some_and(|ip| {
-        listen.iter().any(|listen| {
-            listen.port() != 0
-                && authority.port_u16() == Some(listen.port())
-                && (listen.ip() == ip || (listen.ip().is_unspecified() && ip.is_loopback()))
-        })
-    });
-    if is_itself {
+    if listen.iter().any(leads_here) {
         root.problem(
             "upstream",
             "`upstream` is where this proxy itself listens",
             Some("name the address of the application behind it".to_owned()),
         );
     }
+}
+
+fn leads_to(authority: &Authority, listen: SocketAddr) -> bool {
+    let ip: Option<IpAddr> = match authority.host() {
+        "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
+        host => host.trim_matches(['[', ']']).parse().ok(),
+    };
+    let is_same_interface =
+        |ip: IpAddr| listen.ip() == ip || (listen.ip().is_unspecified() && ip.is_loopback());
+    listen.port() != 0
+        && authority.port_u16() == Some(listen.port())
+        && ip.is_some_and(is_same_interface)
 }

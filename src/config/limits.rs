@@ -1,10 +1,10 @@
 //! `[limits]`: how much clients may take, and for how long.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Network;
 use crate::gate::GateBounds;
+use crate::message::client::ClientAddress;
 
 /// `[limits]`: bounds on what clients may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,19 +40,29 @@ pub struct Limits {
     /// `upstream_inflight_max`: exchanges with the origin at once, to the end
     /// of the body (`4096`). Past it they wait.
     pub upstream_inflight_max: u64,
-    /// `queue_max`: waiting for each of the two; past it `503` (`1024`).
+    /// `queue_max`: waiting for each of the two, and for an origin that restarts
+    /// (`[origin] retry_window`); past it `503` (`1024`).
     pub queue_max: u64,
     /// `queue_timeout`: for one who waits; past it `503` (`"1s"`).
     pub queue_timeout: Duration,
     /// `trusted_proxies`: peers whose `X-Forwarded-*` and `Forwarded` are kept
-    /// and appended to; those of others are replaced (`[]`). Addresses or CIDR.
-    pub trusted_proxies: Vec<Network>,
+    /// and appended to; those of others are replaced (`[]`).
+    pub trusted_proxies: Vec<TrustedPeer>,
     /// `underscore_fields`: what becomes of request fields with `_` in their
     /// names (`"drop"`).
     pub underscore_fields: UnderscoreFields,
     /// `grpc_idle_timeout` of `[origin]`, which bounds what is waited for the
     /// client of a gRPC call; `None` where the upstream cannot take one.
     pub grpc_idle_timeout: Option<Duration>,
+}
+
+/// One of `trusted_proxies`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrustedPeer {
+    /// An address, or a range in CIDR notation.
+    Network(Network),
+    /// `unix`: whatever connects to a Unix socket that is listened on.
+    UnixSocket,
 }
 
 /// `underscore_fields = …` of `[limits]`.
@@ -68,9 +78,15 @@ pub enum UnderscoreFields {
 impl Limits {
     /// Whether what a peer at `address` says of those before it is believed.
     #[must_use]
-    pub fn trusts(&self, address: IpAddr) -> bool {
+    pub fn trusts(&self, address: ClientAddress) -> bool {
         let mut trusted = self.trusted_proxies.iter();
-        trusted.any(|network| network.contains(address))
+        trusted.any(|peer| match (peer, address) {
+            (TrustedPeer::Network(network), ClientAddress::Ip(address)) => {
+                network.contains(address)
+            }
+            (TrustedPeer::UnixSocket, ClientAddress::UnixSocket) => true,
+            (TrustedPeer::Network(_) | TrustedPeer::UnixSocket, _) => false,
+        })
     }
 
     /// Bounds of the requests being answered.
@@ -83,6 +99,15 @@ impl Limits {
     #[must_use]
     pub fn exchanges(&self) -> GateBounds {
         self.gate(self.upstream_inflight_max)
+    }
+
+    /// Bounds of the requests that wait for an origin that restarts.
+    #[must_use]
+    pub fn restart_waits(&self) -> GateBounds {
+        GateBounds {
+            queue_max: 0,
+            ..self.gate(self.queue_max)
+        }
     }
 
     fn gate(&self, permits_max: u64) -> GateBounds {

@@ -7,7 +7,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `options`, `redis`, `routes`, `tls`, `watch` | every option, described where it is read |
-//! | `limits` | what `[limits]` means |
+//! | `limits`, `listen` | what `[limits]` and `listen` mean |
 //! | `checks` | what does not go together across tables |
 //! | `reader`, `given`, `kinds`, `address`, `route_values`, `units` | how values are read |
 //! | `load` | the way from a path to a `Config` |
@@ -22,6 +22,7 @@ mod checks;
 mod given;
 mod kinds;
 mod limits;
+mod listen;
 mod load;
 mod mask;
 mod options;
@@ -50,7 +51,8 @@ use http::Method;
 use crate::pattern::Pattern;
 use crate::semantics::policy::{KeySpec, Policy};
 
-pub use limits::{Limits, UnderscoreFields};
+pub use limits::{Limits, TrustedPeer, UnderscoreFields};
+pub use listen::ListenAddress;
 pub(crate) use load::FILE_BYTES_MAX;
 pub use load::{load, parse};
 pub use problem::{Place, Problem, Problems, SHOWN_MAX};
@@ -62,7 +64,7 @@ pub use tls::{CertificateFiles, TlsConfig};
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `listen`: addresses of the data plane; at least one.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<ListenAddress>,
     /// `proxy_protocol`: a connection to `listen` begins with a header of the PROXY
     /// protocol (`false`).
     pub proxy_protocol: bool,
@@ -154,6 +156,13 @@ pub struct OriginConfig {
     /// `grpc_idle_timeout`: between two messages of a gRPC call, from either
     /// side, and until its answer begins (`"1h"`).
     pub grpc_idle_timeout: Duration,
+    /// `retries`: how often a request that may be repeated is asked again where
+    /// its connection closes before a byte of the answer; from two on, also where
+    /// that connection was new (`1`).
+    pub retries: u64,
+    /// `retry_window`: how long a request that could not be sent waits for the
+    /// upstream, and tries again (`"0s"`).
+    pub retry_window: Duration,
     /// `http2`: whether `https` upstreams are offered HTTP/2 (`true`).
     pub http2: bool,
     /// `ca_file`: PEM file of certificates to trust instead of the system's,
@@ -378,6 +387,8 @@ pub struct RouteConfig {
     pub key: KeySpec,
     /// `entries_max`: bound of this route alone; `None` for `0`.
     pub entries_max: Option<u64>,
+    /// `response_timeout`: that of its requests; `None`: as `[origin]` says.
+    pub response_timeout: Option<Duration>,
 }
 
 /// One of `[[invalidations]]`.

@@ -10,9 +10,9 @@ use super::kinds::{Choice, Durations, Flag, List, OneOrMore, Parsed, Sizes, Whol
 use super::reader::Table;
 use super::{
     AdminConfig, CacheConfig, CoalescingConfig, CoherenceConfig, CoherenceMode, Config,
-    DefaultInvalidation, EvictionPolicy, InvalidationConfig, Limits, MemoryConfig, OriginConfig,
-    SessionMode, SpoolPlace, UnderscoreFields, Upstream, address, checks, redis, route_policy,
-    routes, tls, watch,
+    DefaultInvalidation, EvictionPolicy, InvalidationConfig, Limits, ListenAddress, MemoryConfig,
+    OriginConfig, SessionMode, SpoolPlace, UnderscoreFields, Upstream, address, checks, listen,
+    redis, route_policy, routes, tls, watch,
 };
 
 pub(super) const KIB: u64 = 1 << 10;
@@ -30,9 +30,9 @@ const THREADS_MAX: u64 = 1_024;
 pub(super) fn config(mut root: Table<'_>, upstream_if_missing: Upstream) -> Config {
     let listen = root.option(
         "listen",
-        vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 8080)],
-        OneOrMore(address::listen()),
-        "Where clients connect. Port 0 takes any free port.",
+        vec![ListenAddress::Tcp(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 8080))],
+        OneOrMore(listen::listen()),
+        "Where clients connect. Port 0 takes any free port. A Unix socket has mode 0660: processes of Pannier's user and group may connect. Its file is made at the start, in place of one that nobody listens on, and removed at the end.",
     );
     let proxy_protocol = root.option(
         "proxy_protocol",
@@ -100,10 +100,10 @@ pub(super) fn config(mut root: Table<'_>, upstream_if_missing: Upstream) -> Conf
     }
     let tls = tls.flatten();
     let tls_listen = tls.as_ref().and_then(|tls| tls.listen.as_deref());
-    let all: Vec<SocketAddr> = [&*listen, tls_listen.unwrap_or_default()].concat();
+    let all: Vec<ListenAddress> = [&*listen, tls_listen.unwrap_or_default()].concat();
     checks::listeners(&root, &all, admin.as_ref());
     checks::no_loop(&root, &all, upstream.as_ref());
-    checks::proxy_protocol(&root, proxy_protocol, tls.as_ref(), &limits);
+    checks::proxy_protocol(&root, &listen, proxy_protocol, tls.as_ref(), &limits);
     root.finish();
     Config {
         listen,
@@ -180,6 +180,18 @@ fn origin(mut table: Table<'_>) -> OriginConfig {
         )),
         connection_age_max: table.option("connection_age_max", seconds(300), waits(), "A connection older than this is not used again, so that a name that leads elsewhere is followed under steady traffic."),
         grpc_idle_timeout: table.option("grpc_idle_timeout", seconds(3600), waits(), "Between two messages of a gRPC call, from either side, and until its answer begins, in place of the other time-outs: a call ends by the deadline of its client. Where the upstream is h2c or https."),
+        retries: table.option(
+            "retries",
+            1,
+            Whole { min: 0, max: 10 },
+            "How often a request that may be repeated (GET, PUT, DELETE and their kin) is asked again when its connection closes before a byte of the answer came. 1: only where that connection had been used before; from 2 on, also where it was new.",
+        ),
+        retry_window: table.option(
+            "retry_window",
+            Duration::ZERO,
+            Durations { min: Duration::ZERO, max: seconds(300) },
+            "For so long a request that could not be sent (no connection, no such host) waits and tries again while the upstream restarts; so does one that may be repeated and whose connection closed before a byte of the answer came. No more requests than limits.queue_max wait; further ones get 503. 0: none waits.",
+        ),
         http2: table.option("http2", true, Flag, "Whether https upstreams are offered HTTP/2; false: HTTP/1.1 is spoken. An h2c upstream is always spoken to in HTTP/2."),
         ca_file: table.option(
             "ca_file",
@@ -251,14 +263,14 @@ fn limits(mut table: Table<'_>) -> Limits {
             "queue_max",
             1_024,
             Whole { min: 0, max: 1_000_000 },
-            "Waiting for each of the two; past it 503.",
+            "Waiting for each of the two, and for an upstream that restarts (origin.retry_window); past it 503.",
         ),
         queue_timeout: table.option("queue_timeout", seconds(1), short_waits(), "For one who waits; past it 503."),
         trusted_proxies: table.option(
             "trusted_proxies",
             Vec::new(),
-            List(address::network()),
-            "Peers whose X-Forwarded-* and Forwarded fields are kept and appended to; those of others are replaced.",
+            List(address::trusted_peer()),
+            "Peers whose X-Forwarded-* and Forwarded fields are kept and appended to; those of others are replaced. \"unix\": every peer on a Unix socket in `listen`.",
         ),
         underscore_fields: table.option(
             "underscore_fields",
@@ -463,7 +475,7 @@ const PLACES: Whole = Whole {
 };
 
 /// Something is waited for: zero would never let it happen.
-fn waits() -> Durations {
+pub(super) fn waits() -> Durations {
     Durations {
         min: Duration::from_millis(1),
         max: DAY,

@@ -1,8 +1,6 @@
 //! Which changes of a configuration a running proxy cannot take.
 
-use std::net::SocketAddr;
-
-use super::{Config, TlsConfig};
+use super::{Config, ListenAddress, TlsConfig};
 
 /// The keys whose values differ and are read only when the proxy starts;
 /// everything else is taken by a reload.
@@ -54,7 +52,7 @@ pub fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
 }
 
 /// Where TLS is spoken, if it is.
-fn tls_listen(tls: Option<&TlsConfig>) -> Option<Option<&[SocketAddr]>> {
+fn tls_listen(tls: Option<&TlsConfig>) -> Option<Option<&[ListenAddress]>> {
     tls.map(|tls| tls.listen.as_deref())
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::Method;
 
 use super::kinds::{Flag, List, Parsed};
-use super::options::{ENTRIES, bound};
+use super::options::{ENTRIES, bound, waits};
 use super::reader::Table;
 use super::route_values::{
     Purge, Queries, default_invalidations, parse_cookie_name, parse_method, parse_name,
@@ -76,6 +76,12 @@ fn route(mut table: Table<'_>, cache: &CacheConfig, seen: &mut Seen) -> Option<R
         ENTRIES,
         "Stored responses of this route; 0: no bound of its own.",
     ));
+    let response_timeout = table.optional(
+        "response_timeout",
+        "\"30s\"",
+        waits(),
+        "From a request sent to the origin to the head of its response, for every request whose path it matches, writes included; left out: as `[origin]` says. Past it 504.",
+    );
     let bypass_query = table.optional(
         "bypass_query",
         "\"use_cache=false\"",
@@ -102,6 +108,7 @@ fn route(mut table: Table<'_>, cache: &CacheConfig, seen: &mut Seen) -> Option<R
         policy,
         key,
         entries_max,
+        response_timeout,
     })
 }
 

@@ -387,7 +387,7 @@ fn tls_is_an_address_of_its_own_or_what_the_main_one_speaks() {
     let both = format!("[tls]\nlisten = \":8443\"\n{pair}[[tls.certificates]]\n{pair}");
     let both = good(&both);
     let tls = both.tls.clone().expect("it is on");
-    assert_eq!(tls.listen.expect("it has one")[0].port(), 8443);
+    assert_eq!(tls.listen.expect("it has one")[0].to_string(), "[::]:8443");
     assert_eq!(tls.certificates.len(), 2);
 
     is_refused("[tls]\nkey = \"/a.key\"", "`tls.certificate` is missing");
@@ -404,7 +404,10 @@ fn tls_is_an_address_of_its_own_or_what_the_main_one_speaks() {
     let moved = good("[tls]\nlisten = \":1\"\ncertificate = \"/b.pem\"\nkey = \"/a.key\"\n");
     assert_eq!(restart_needed(&both, &moved), ["tls.listen"]);
     let reloaded = moved.started_as(&both).tls.expect("it is on");
-    assert_eq!(reloaded.listen.expect("it has one")[0].port(), 8443);
+    assert_eq!(
+        reloaded.listen.expect("it has one")[0].to_string(),
+        "[::]:8443"
+    );
     assert_eq!(
         reloaded.certificates[0].certificate,
         PathBuf::from("/b.pem")
@@ -422,9 +425,39 @@ fn the_proxy_protocol_is_of_somebody_who_is_trusted() {
         "proxy_protocol = true",
         "believes `limits.trusted_proxies` alone",
     );
+    // Of a Unix socket's peers there are two kinds only.
+    let on_unix = "listen = \"unix:/run/a.sock\"\nproxy_protocol = true\n";
+    let unix = "[limits]\ntrusted_proxies = [\"unix\"]\n";
+    assert!(good(&format!("{on_unix}{unix}")).proxy_protocol);
+    is_refused(
+        &format!("{on_unix}{trusted}"),
+        "none of them can connect to unix:/run/a.sock",
+    );
+    is_refused(
+        &format!("proxy_protocol = true\n{unix}"),
+        "none of them can connect to 127.0.0.1:8080",
+    );
     let tls = "[tls]\nproxy_protocol = true\ncertificate = \"/a.pem\"\nkey = \"/a.key\"\n";
     is_refused(
         &format!("{trusted}{tls}"),
         "`tls.listen`, which is left out",
+    );
+}
+
+#[test]
+fn a_unix_socket_is_listened_on_once_and_is_not_the_upstream() {
+    let config = good("listen = [\"unix:/run/a.sock\", \":80\"]");
+    let listen: Vec<_> = config.listen.iter().map(ToString::to_string).collect();
+    assert_eq!(listen, ["unix:/run/a.sock", "[::]:80"]);
+    is_refused(
+        "listen = [\"unix:/run/a.sock\", \"unix:///run/a.sock\"]",
+        "unix:/run/a.sock is listened on twice",
+    );
+    is_refused("listen = \"unix:a.sock\"", "expected an absolute path");
+    let itself = "listen = \"unix:/run/a.sock\"\nupstream = \"unix:/run/a.sock\"";
+    let problems = read(itself).map(drop).unwrap_err().to_string();
+    assert!(
+        problems.contains("where this proxy itself listens"),
+        "{problems}"
     );
 }

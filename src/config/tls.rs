@@ -1,10 +1,10 @@
 //! `[tls]`: what it holds, and its options.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::address;
+use super::ListenAddress;
 use super::kinds::{Flag, OneOrMore, Parsed, Wrong};
+use super::listen::listen;
 use super::options::pem_file;
 use super::reader::Table;
 
@@ -12,7 +12,7 @@ use super::reader::Table;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsConfig {
     /// `listen`: where TLS is spoken; `None`: at [`super::Config::listen`].
-    pub listen: Option<Vec<SocketAddr>>,
+    pub listen: Option<Vec<ListenAddress>>,
     /// `proxy_protocol`: a connection there begins with a header of the PROXY
     /// protocol (`false`).
     pub proxy_protocol: bool,
@@ -34,10 +34,10 @@ pub struct CertificateFiles {
 
 /// Reads the table; `None` where it names no certificate, which was reported.
 pub(super) fn read(mut table: Table<'_>) -> Option<TlsConfig> {
-    let listen: Option<Vec<SocketAddr>> = table.optional(
+    let listen: Option<Vec<ListenAddress>> = table.optional(
         "listen",
         "\":8443\"",
-        OneOrMore(address::listen()),
+        OneOrMore(listen()),
         "Where clients connect with TLS. Without it, TLS is what the `listen` at the top of the file speaks.",
     );
     let proxy_protocol = table.option(

@@ -17,8 +17,8 @@ use super::follow::BLOCK_MAX;
 use super::followed::Followed;
 use super::here::Here;
 use super::wire::{LogName, LogState};
+use crate::backoff::Backoff;
 use crate::link::Endpoint;
-use crate::link::backoff::Backoff;
 use crate::semantics::stored::LogPosition;
 
 /// In eventual mode a ban is left out of the log only where the last word from

@@ -17,7 +17,7 @@ use super::digest;
 use super::followed::Followed;
 use super::replay::Replay;
 use super::wire::{Ack, Chained, LogEntry, LogName, LogState, id, position};
-use crate::link::backoff::Backoff;
+use crate::backoff::Backoff;
 use crate::link::{Connection, Endpoint, Task};
 use crate::semantics::stored::LogPosition;
 use crate::telemetry::counters::RedisCounters;

@@ -23,7 +23,7 @@ use super::followed::Followed;
 use super::queue::{Pending, QUEUED, Queue, SPOOLED};
 use super::spool::{Orphan, Spool};
 use super::wire::{LogName, LogState};
-use crate::link::backoff::Backoff;
+use crate::backoff::Backoff;
 use crate::link::{Connection, Endpoint, Link, Role, Task};
 use crate::semantics::stored::LogPosition;
 use crate::telemetry::counters::RedisCounters;

@@ -9,11 +9,9 @@
 //! | [`endpoint`] | where Redis is and how one connection to it is made |
 //! | [`connection`] | one connection, to a single node or to a cluster |
 //! | [`supervisor`] | the task that keeps one connection standing |
-//! | [`backoff`] | how long to wait before trying again |
 //! | [`breaker`] | when to stop asking a Redis that does not answer in time |
 //! | [`patience`] | what counts as no answer in time |
 
-pub mod backoff;
 pub mod breaker;
 pub mod connection;
 pub mod endpoint;

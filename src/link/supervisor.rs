@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use redis::RedisError;
 use tokio::sync::{Notify, watch};
 
-use super::backoff::Backoff;
 use super::connection::{Connection, Verdict, judge};
 use super::endpoint::Endpoint;
 use super::patience::answered_within;
 use super::task::Task;
+use crate::backoff::Backoff;
 use crate::telemetry::counters::RedisCounters;
 
 /// How often a standing connection is asked whether it still stands.

@@ -11,6 +11,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use smallvec::SmallVec;
 
+use super::client::ClientAddress;
 use super::digits::push_number;
 use super::scheme::Scheme;
 
@@ -261,19 +262,27 @@ pub fn is_of_the_target(name: &str) -> bool {
 }
 
 /// Tells the origin who asked, how and for which host. What a peer that is
-/// not trusted said of it is replaced.
-pub fn set_forwarded(fields: &mut HeaderMap, peer: IpAddr, scheme: Scheme, is_trusted: bool) {
+/// not trusted said of it is replaced. A peer on a Unix socket has no address to
+/// add to `X-Forwarded-For`, whose readers expect nothing else.
+pub fn set_forwarded(
+    fields: &mut HeaderMap,
+    peer: ClientAddress,
+    scheme: Scheme,
+    is_trusted: bool,
+) {
     let host = fields.get(HOST).cloned();
     if !is_trusted {
         remove_where(fields, |name| is_of_the_way(name.as_str()));
     }
-    let mut address = Vec::with_capacity(40);
-    push_address(&mut address, peer);
     let mut element = Vec::with_capacity(96);
     let named = host.as_ref().map(HeaderValue::as_bytes);
     push_forwarded(&mut element, peer, scheme, named);
     append_member(fields, FORWARDED, value(element));
-    append_member(fields, X_FORWARDED_FOR, value(address));
+    if let ClientAddress::Ip(address) = peer {
+        let mut text = Vec::with_capacity(40);
+        push_address(&mut text, address);
+        append_member(fields, X_FORWARDED_FOR, value(text));
+    }
     fields
         .entry(X_FORWARDED_PROTO)
         .or_insert(HeaderValue::from_static(scheme.as_str()));
@@ -282,15 +291,23 @@ pub fn set_forwarded(fields: &mut HeaderMap, peer: IpAddr, scheme: Scheme, is_tr
     }
 }
 
-/// Appends `for=…;host=…;proto=…` (RFC 7239 §4).
-pub fn push_forwarded(element: &mut Vec<u8>, peer: IpAddr, scheme: Scheme, host: Option<&[u8]>) {
+/// Appends `for=…;host=…;proto=…` (RFC 7239 §4); `for=unknown` where the peer has
+/// no address (§6.2).
+pub fn push_forwarded(
+    element: &mut Vec<u8>,
+    peer: ClientAddress,
+    scheme: Scheme,
+    host: Option<&[u8]>,
+) {
     element.extend_from_slice(b"for=");
-    if peer.is_ipv6() {
-        element.extend_from_slice(b"\"[");
-        push_address(element, peer);
-        element.extend_from_slice(b"]\"");
-    } else {
-        push_address(element, peer);
+    match peer {
+        ClientAddress::Ip(address @ IpAddr::V4(_)) => push_address(element, address),
+        ClientAddress::Ip(address @ IpAddr::V6(_)) => {
+            element.extend_from_slice(b"\"[");
+            push_address(element, address);
+            element.extend_from_slice(b"]\"");
+        }
+        ClientAddress::UnixSocket => element.extend_from_slice(b"unknown"),
     }
     let can_be_quoted = |byte: &u8| (0x20..0x7f).contains(byte) && !matches!(byte, b'"' | b'\\');
     if let Some(host) = host.filter(|host| host.iter().all(can_be_quoted)) {
@@ -413,7 +430,7 @@ mod tests {
             ("x-forwarded-port", "1"),
             ("x-forwarded-scheme", "nothttps"),
         ];
-        let peer = IpAddr::from([192, 0, 2, 1]);
+        let peer = ClientAddress::from([192, 0, 2, 1]);
         let mut stranger = fields(&claims);
         set_forwarded(&mut stranger, peer, Scheme::Http, false);
         assert_eq!(stranger[X_FORWARDED_FOR], "192.0.2.1");

@@ -4,6 +4,7 @@
 
 pub mod body;
 pub mod chunked;
+pub mod client;
 pub mod digits;
 mod directive_list;
 pub mod directives;
@@ -14,6 +15,7 @@ pub mod lines;
 pub mod outgoing;
 pub mod parts;
 pub mod piped;
+pub mod presence;
 #[cfg(test)]
 pub(crate) mod samples;
 pub mod scheme;

@@ -9,6 +9,7 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use http::header::UPGRADE;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
@@ -21,10 +22,12 @@ use super::head::Head;
 use super::http2::Way;
 use super::pool::Pool;
 use super::response::{Piece, Sink};
+use super::restart::RestartWindow;
 use super::stream;
 use crate::config::{OriginConfig, Upstream};
 use crate::message::Body;
 use crate::message::interim::Interim;
+use crate::message::presence::Presence;
 use crate::telemetry::upstream::UpstreamCounters;
 
 /// The client of one data thread. Cloning shares its connections.
@@ -32,6 +35,11 @@ use crate::telemetry::upstream::UpstreamCounters;
 pub struct OriginClient {
     pool: Arc<Pool>,
 }
+
+/// How long the origin may take to answer a request; among its extensions, where
+/// that is not what `[origin]` says.
+#[derive(Clone, Copy, Debug)]
+pub struct ResponseTimeout(pub Duration);
 
 /// The certificates to trust cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +89,8 @@ impl OriginClient {
     /// Sends a request and waits for the response head. Waits its turn before,
     /// where as many exchanges are under way as may be. The time a client takes
     /// over its body is not the origin's. Interim responses go where an
-    /// [`Interim`] among the request's extensions leads.
+    /// [`Interim`] among the request's extensions leads, and a
+    /// [`ResponseTimeout`] there is heeded.
     ///
     /// # Errors
     /// [`OriginError`], which says whether the origin may have acted.
@@ -97,17 +106,24 @@ impl OriginClient {
             }
         };
         let interim = request.extensions_mut().remove::<Interim>();
+        let limit = request.extensions_mut().remove::<ResponseTimeout>();
+        let limit = limit.map_or(self.config().response_timeout, |limit| limit.0);
         let wants_switch = request.headers().contains_key(UPGRADE);
-        let answered = match self.pool.way(wants_switch).await {
+        let client = request.extensions_mut().get::<Presence>().cloned();
+        let window = RestartWindow::new(self.config(), client.unwrap_or_default());
+        let way = self.pool.way(wants_switch, window.as_ref(), None).await;
+        let answered = match way {
             Ok(Way::Http1(made)) => {
                 if let Some(connection) = made {
                     self.pool.put(connection);
                 }
                 let exchange = Box::new(Exchange::of(&self.pool, permit, request));
-                self.answer(exchange, interim).await
+                self.answer(exchange, interim, limit).await
             }
             Ok(Way::Http2(lease)) => {
-                let sent = Box::pin(stream::send(&self.pool, permit, lease, request));
+                let sent = Box::pin(stream::send(
+                    &self.pool, permit, lease, request, limit, window,
+                ));
                 sent.await
                     .map(|(head, stream)| Response::from_parts(head, OriginBody::of_stream(stream)))
             }
@@ -127,8 +143,8 @@ impl OriginClient {
         &self,
         mut exchange: Box<Exchange>,
         interim: Option<Interim>,
+        limit: Duration,
     ) -> Result<Response<OriginBody>, OriginError> {
-        let limit = self.pool.config.response_timeout;
         let mut answer = Answer {
             interim,
             head: None,

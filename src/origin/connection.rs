@@ -35,7 +35,7 @@ const UNSENT_BYTES_MAX: u32 = 64 * 1024;
 pub(super) type Connecting = Pin<Box<dyn Future<Output = Result<Connection, OriginError>> + Send>>;
 
 /// What makes connections to one upstream.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Connector {
     to: Arc<Destination>,
     connect_timeout: Duration,
@@ -190,9 +190,26 @@ enum Stream {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
+    /// One that is made up.
+    #[cfg(any(test, fuzzing))]
+    Script(super::fuzzing::Script),
 }
 
 impl Connection {
+    /// One on which an origin says what was made up.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn of_script(
+        script: super::fuzzing::Script,
+        counters: &Arc<UpstreamCounters>,
+    ) -> Self {
+        counters.open.add(1);
+        Self {
+            stream: Stream::Script(script),
+            made: Instant::now(),
+            counters: Arc::clone(counters),
+        }
+    }
+
     /// When it was made.
     pub(super) fn made(&self) -> Instant {
         self.made
@@ -203,6 +220,8 @@ impl Connection {
         match &self.stream {
             Stream::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(tls::HTTP2),
             Stream::Tcp(_) | Stream::Unix(_) => false,
+            #[cfg(any(test, fuzzing))]
+            Stream::Script(_) => false,
         }
     }
 
@@ -220,7 +239,7 @@ impl Connection {
     pub(super) fn tcp(&self) -> &TcpStream {
         match &self.stream {
             Stream::Tcp(stream) => stream,
-            Stream::Tls(_) | Stream::Unix(_) => panic!("not TCP"),
+            Stream::Tls(_) | Stream::Unix(_) | Stream::Script(_) => panic!("not TCP"),
         }
     }
 
@@ -251,6 +270,8 @@ impl AsyncRead for Connection {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            #[cfg(any(test, fuzzing))]
+            Stream::Script(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -265,6 +286,8 @@ impl AsyncWrite for Connection {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            #[cfg(any(test, fuzzing))]
+            Stream::Script(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -273,6 +296,8 @@ impl AsyncWrite for Connection {
             Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            #[cfg(any(test, fuzzing))]
+            Stream::Script(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -281,6 +306,8 @@ impl AsyncWrite for Connection {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(any(test, fuzzing))]
+            Stream::Script(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 
@@ -289,6 +316,8 @@ impl AsyncWrite for Connection {
             Stream::Tcp(stream) => stream.is_write_vectored(),
             Stream::Tls(stream) => stream.is_write_vectored(),
             Stream::Unix(stream) => stream.is_write_vectored(),
+            #[cfg(any(test, fuzzing))]
+            Stream::Script(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -301,6 +330,8 @@ impl AsyncWrite for Connection {
             Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
             Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
             Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            #[cfg(any(test, fuzzing))]
+            Stream::Script(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
         }
     }
 }

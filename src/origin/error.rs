@@ -77,6 +77,26 @@ impl OriginError {
         )
     }
 
+    /// Whether no connection could be made, and the next attempt may fare better.
+    #[must_use]
+    pub(super) fn may_pass(&self) -> bool {
+        // A certificate that is not trusted, a name that is none.
+        let is_lasting = |error: &(dyn Error + 'static)| {
+            let io = error.downcast_ref::<io::Error>();
+            let kind = io.map(io::Error::kind);
+            matches!(
+                kind,
+                Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
+            )
+        };
+        let is_of_connect = matches!(
+            self.kind,
+            OriginErrorKind::Connect | OriginErrorKind::ConnectTimeout
+        );
+        let source = self.source.as_deref();
+        is_of_connect && !source.is_some_and(|source| chain(source).any(is_lasting))
+    }
+
     /// Whether the origin may have acted on the request: a write whose answer
     /// is lost may have happened.
     #[must_use]

@@ -4,11 +4,14 @@
 //! Promises: a connection is used again only after a request and a response
 //! that were whole, with nothing behind them; where one that was used before
 //! closes before a byte of the response came, a request that can be repeated is
-//! asked again once over a new one (RFC 9112 §9.3.1); nothing is read that was
+//! asked again over a new one (RFC 9112 §9.3.1, [`restart`]); nothing is read that was
 //! not asked for by [`Exchange::poll`], so that a slow reader slows
 //! the upstream down. While it waits it holds no buffer.
 //!
-//! Knows nothing of time: the caller says how long to wait.
+//! The caller says how long to wait for a response; how long for a connection, the
+//! configuration.
+//!
+//! [`restart`]: super::restart
 
 use std::cell::Cell;
 use std::fmt;
@@ -28,10 +31,12 @@ use super::error::{OriginError, OriginErrorKind};
 use super::head::Expected;
 use super::pool::Pool;
 use super::response::{End, Received, Response, Sink};
+use super::restart::{RestartWindow, is_asked_again};
 use super::upload::{Failed, Upload};
 use crate::config::OriginConfig;
 use crate::gate::Permit;
 use crate::message::Body;
+use crate::message::presence::Presence;
 
 /// What is read at once (bytes).
 const READ_BYTES: usize = 64 * 1024;
@@ -58,6 +63,10 @@ pub struct Exchange {
     way: Way,
     /// Whether the connection has been used before.
     is_reused: bool,
+    /// How often it was asked again.
+    asked_again: u64,
+    /// Where it may wait for an upstream that restarts.
+    window: Option<RestartWindow>,
     response: Response,
     /// Leave to have an exchange.
     _permit: Permit,
@@ -77,26 +86,37 @@ impl Exchange {
     pub fn of_plain(pool: &Arc<Pool>, head: Vec<u8>) -> Option<Self> {
         let permit = pool.counters.exchanges.try_enter()?;
         let upload = Upload::of_head(head);
-        Some(Self::new(pool, permit, upload, Expected::default()))
+        let client = Presence::default();
+        Some(Self::new(pool, permit, upload, Expected::default(), client))
     }
 
     /// The same, of any request.
     pub(super) fn of(pool: &Arc<Pool>, permit: Permit, request: Request<Body>) -> Self {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        let client = parts.extensions.remove::<Presence>().unwrap_or_default();
         let upload = Upload::of(&parts, body);
-        Self::new(pool, permit, upload, Upload::expects(&parts))
+        Self::new(pool, permit, upload, Upload::expects(&parts), client)
     }
 
-    fn new(pool: &Arc<Pool>, permit: Permit, upload: Upload, expected: Expected) -> Self {
+    fn new(
+        pool: &Arc<Pool>,
+        permit: Permit,
+        upload: Upload,
+        expected: Expected,
+        client: Presence,
+    ) -> Self {
         let unused = pool.take();
+        let window = RestartWindow::new(&pool.config, client);
         Self {
             pool: Arc::clone(pool),
             upload,
             is_reused: unused.is_some(),
             way: match unused {
                 Some(connection) => Way::Open(connection),
-                None => Way::Connecting(pool.connect()),
+                None => Way::Connecting(pool.connect(window.as_ref(), None)),
             },
+            asked_again: 0,
+            window,
             response: Response::new(expected),
             _permit: permit,
         }
@@ -126,7 +146,18 @@ impl Exchange {
 
     /// Until when the origin has time to answer, if it has so long for it.
     pub(super) fn patience(&self, limit: Duration) -> Instant {
-        self.upload.patience(limit)
+        match (&self.way, &self.window) {
+            // It is waited for as long as the window is.
+            (Way::Connecting(_), Some(_)) => Instant::now() + limit,
+            _ => self.upload.patience(limit),
+        }
+    }
+
+    /// How much of so long a time the origin has left to answer.
+    #[must_use]
+    pub fn time_left(&self, limit: Duration) -> Duration {
+        self.patience(limit)
+            .saturating_duration_since(Instant::now())
     }
 
     /// How much of the content has yet to come, where that was said.
@@ -174,6 +205,9 @@ impl Exchange {
                 Way::Connecting(connecting) => {
                     let connection = ready!(connecting.as_mut().poll(cx))?;
                     self.way = Way::Open(connection);
+                    if self.window.is_some() {
+                        self.upload.begin_patience();
+                    }
                 }
                 Way::Open(connection) => {
                     if !self.upload.is_over()
@@ -251,16 +285,34 @@ impl Exchange {
             self.way = Way::Over;
             return Ok(Some(Progress::Over));
         }
-        // Closed since it was last used: the upstream has not seen the request,
-        // or it may be repeated.
-        if self.is_reused && !self.response.has_begun() && self.upload.can_begin_again() {
-            self.is_reused = false;
-            self.upload.begin_again();
-            self.way = Way::Connecting(self.pool.connect());
+        let error = error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
+        let error = OriginError::new(OriginErrorKind::Reset, error);
+        // The upstream has not seen the request, or it may be repeated.
+        if !self.response.has_begun() && self.upload.can_begin_again() {
+            self.begin_again(error)?;
             return Ok(None);
         }
-        let error = error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
-        Err(OriginError::new(OriginErrorKind::Reset, error))
+        Err(error)
+    }
+
+    /// Begins again over a new connection: at once where the last one may have
+    /// been closed since it was used before, or else where there is time to wait.
+    fn begin_again(&mut self, error: OriginError) -> Result<(), OriginError> {
+        let is_unsent = self.is_reused && !self.upload.is_begun();
+        let at_once =
+            is_unsent || is_asked_again(&self.pool.config, self.asked_again, self.is_reused);
+        let may_wait = self.window.as_ref().is_some_and(RestartWindow::is_open);
+        if !at_once && !may_wait {
+            return Err(error);
+        }
+        self.pool.counters.retries.increment();
+        self.asked_again += 1;
+        self.is_reused = false;
+        self.upload.begin_again();
+        let failed = (!at_once).then_some(error);
+        let connecting = self.pool.connect(self.window.as_ref(), failed);
+        self.way = Way::Connecting(connecting);
+        Ok(())
     }
 }
 

@@ -185,7 +185,8 @@ const COMPRESSING: [&[u8]; 5] = [b"gzip", b"x-gzip", b"deflate", b"compress", b"
 /// Where content in transfer codings ends (RFC 9112 §6.3). Those that compress
 /// were not asked for, and nobody behind us is told of them: they are refused.
 /// What nobody knows changes nothing but where the content ends. Some take an
-/// empty member for the last one, others for none: it is refused, too.
+/// empty member for the last one, others for none: it is refused, too; and so is
+/// what is no ASCII text, for which some pass over the whole field.
 fn coded(is_http_10: bool, fields: &[Header<'_>]) -> Result<Framing, OriginErrorKind> {
     if is_http_10 {
         return Err(OriginErrorKind::Protocol);
@@ -196,7 +197,7 @@ fn coded(is_http_10: bool, fields: &[Header<'_>]) -> Result<Framing, OriginError
         is_last = coding.eq_ignore_ascii_case(b"chunked");
         chunkings += u32::from(is_last);
         let compresses = |known: &&[u8]| coding.eq_ignore_ascii_case(known);
-        if coding.is_empty() || COMPRESSING.iter().any(compresses) {
+        if coding.is_empty() || !coding.is_ascii() || COMPRESSING.iter().any(compresses) {
             return Err(OriginErrorKind::Protocol);
         }
     }
@@ -328,6 +329,7 @@ mod tests {
             "1 200 OK\r\nTransfer-Encoding: chunked,",
             "1 200 OK\r\nTransfer-Encoding: , chunked",
             "1 200 OK\r\nTransfer-Encoding:",
+            "1 200 OK\r\nTransfer-Encoding: \u{e9}, chunked",
             "1 101 Switching\r\nUpgrade: x",
             "1 020 OK",
             "1 2x0 OK",

@@ -9,11 +9,15 @@ mod connection;
 mod content;
 pub mod error;
 pub mod exchange;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod head;
 mod http2;
 pub mod pool;
 pub mod request;
 pub mod response;
+mod restart;
 mod stream;
 pub mod timeout;
 mod tls;

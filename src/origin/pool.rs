@@ -20,6 +20,7 @@ use super::client::TrustError;
 use super::connection::{Connecting, Connection, Connector, Offer};
 use super::error::OriginError;
 use super::http2::{Links, Speaks, Way};
+use super::restart::{RestartWindow, Waiting};
 use crate::config::{OriginConfig, Upstream};
 use crate::telemetry::upstream::UpstreamCounters;
 
@@ -105,9 +106,30 @@ impl Pool {
         connection.made().elapsed() >= self.config.connection_age_max
     }
 
-    /// Makes a connection.
-    pub(super) fn connect(&self) -> Connecting {
-        self.connector.connect(Offer::Http1)
+    /// Makes a connection; for a request that may wait, in as many attempts as it
+    /// takes. `failed`: what the attempt to send it before failed of.
+    pub(super) fn connect(
+        &self,
+        window: Option<&RestartWindow>,
+        failed: Option<OriginError>,
+    ) -> Connecting {
+        let Some(window) = window.cloned() else {
+            return self.connector.connect(Offer::Http1);
+        };
+        let connector = self.connector.clone();
+        let counters = Arc::clone(&self.counters);
+        Box::pin(async move {
+            let mut waiting = Waiting::new(Some(&window), &counters);
+            if let Some(failed) = failed {
+                waiting.pause(failed).await?;
+            }
+            loop {
+                match connector.connect(Offer::Http1).await {
+                    Err(error) if error.may_pass() => waiting.pause(error).await?,
+                    connected => return connected,
+                }
+            }
+        })
     }
 
     /// Whether the next exchange is one of HTTP/1, as far as is known.
@@ -117,13 +139,27 @@ impl Pool {
     }
 
     /// A way to have an exchange; `wants_switch`: one that may go on in another
-    /// protocol.
+    /// protocol. Where it takes a connection, as for [`Pool::connect`].
     ///
     /// # Errors
     /// [`OriginError`] where it takes a connection that cannot be made.
-    pub(super) async fn way(&self, wants_switch: bool) -> Result<Way, OriginError> {
+    pub(super) async fn way(
+        &self,
+        wants_switch: bool,
+        window: Option<&RestartWindow>,
+        failed: Option<OriginError>,
+    ) -> Result<Way, OriginError> {
         let links = &self.links;
-        links.way(&self.connector, &self.config, wants_switch).await
+        let mut waiting = Waiting::new(window, &self.counters);
+        if let Some(failed) = failed {
+            waiting.pause(failed).await?;
+        }
+        loop {
+            match links.way(&self.connector, &self.config, wants_switch).await {
+                Err(error) if error.may_pass() => waiting.pause(error).await?,
+                way => return way,
+            }
+        }
     }
 
     /// Host and port of the upstream; `None` of a Unix socket.

@@ -1,13 +1,12 @@
 //! The request the origin gets: the client's, less what was meant for us,
 //! plus who sent it.
 
-use std::net::IpAddr;
-
 use http::header::{CONNECTION, EXPECT, TE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 use crate::config::{Limits, UnderscoreFields};
+use crate::message::client::ClientAddress;
 use crate::message::fields::{self, is_read_as};
 use crate::message::scheme::Scheme;
 use crate::rule::{self, Rule};
@@ -79,7 +78,7 @@ pub fn names_override(name: &str) -> bool {
 #[derive(Clone, Copy, Debug)]
 pub struct Sender {
     /// Its address.
-    pub address: IpAddr,
+    pub address: ClientAddress,
     /// Whether what it says of those before it is believed.
     pub is_trusted: bool,
     /// What becomes of fields with `_` in their names.
@@ -93,7 +92,7 @@ pub struct Sender {
 impl Sender {
     /// The peer at `address`, as the limits have it.
     #[must_use]
-    pub fn new(address: IpAddr, scheme: Scheme, limits: &Limits, version: Version) -> Self {
+    pub fn new(address: ClientAddress, scheme: Scheme, limits: &Limits, version: Version) -> Self {
         Self {
             address,
             is_trusted: limits.trusts(address),

@@ -6,6 +6,8 @@
 //! method, and one whose connection was used before and broke, where it may be
 //! repeated; both only if its content is still here. Dropped before it is over,
 //! it resets its stream and no other.
+//!
+//! [`restart`]: super::restart
 
 use std::error::Error;
 use std::fmt;
@@ -31,6 +33,7 @@ use super::content::{Content, Upload};
 use super::error::{OriginError, OriginErrorKind, chain};
 use super::http2::{Lease, Way};
 use super::pool::Pool;
+use super::restart::{RestartWindow, is_asked_again};
 use crate::gate::Permit;
 use crate::message::Body;
 use crate::message::grpc::is_grpc;
@@ -48,7 +51,20 @@ pub(super) struct Stream {
 /// A failed try, and whether another one is in order.
 struct Failed {
     error: OriginError,
-    may_be_repeated: bool,
+    again: Again,
+}
+
+/// Whether another try is in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    Not,
+    /// The upstream has not processed it; what ended is the connection, or the
+    /// exchange alone.
+    Unprocessed {
+        is_connection: bool,
+    },
+    /// The connection broke, and the request may be repeated.
+    Repeatable,
 }
 
 /// Sends a request over this connection and waits for the response head.
@@ -60,36 +76,53 @@ pub(super) async fn send(
     permit: Permit,
     mut lease: Lease,
     request: Request<Body>,
+    limit: Duration,
+    window: Option<RestartWindow>,
 ) -> Result<(http::response::Parts, Stream), OriginError> {
     let (mut parts, body) = request.into_parts();
     let is_call = parts.headers.get(CONTENT_TYPE).is_some_and(is_grpc);
     let limit = match is_call {
         true => pool.config.grpc_idle_timeout,
-        false => pool.config.response_timeout,
+        false => limit,
     };
     say_as_http2(&mut parts, pool)?;
     let upload = Upload::new(body, !is_call);
     // Dropped on the way, it takes the request with it.
     let guard = GiveUp(&upload);
-    let again = parts.clone();
-    let mut failed = match ask(limit, &lease, parts, upload.content(), &upload).await {
-        Ok(response) => return arrived(response, guard, &upload, pool, lease, permit),
-        Err(failed) => failed,
-    };
-    if failed.may_be_repeated
-        && let Some(content) = upload.begin()
-    {
-        lease = match pool.way(false).await? {
+    let again = parts;
+    let mut content = upload.content();
+    let mut asked_again = 0;
+    loop {
+        let failed = match ask(limit, &lease, again.clone(), content, &upload).await {
+            Ok(response) => return arrived(response, guard, &upload, pool, lease, permit),
+            Err(failed) => failed,
+        };
+        let at_once = match failed.again {
+            Again::Not => return Err(failed.error),
+            Again::Unprocessed { .. } => asked_again < pool.config.retries.max(1),
+            Again::Repeatable => is_asked_again(&pool.config, asked_again, lease.is_reused),
+        };
+        let is_of_connection = failed.again
+            != Again::Unprocessed {
+                is_connection: false,
+            };
+        let may_wait = window.as_ref().is_some_and(RestartWindow::is_open) && is_of_connection;
+        if !at_once && !may_wait {
+            return Err(failed.error);
+        }
+        content = match upload.begin() {
+            Some(content) => content,
+            None => return Err(failed.error),
+        };
+        asked_again += 1;
+        pool.counters.retries.increment();
+        let after = (!at_once).then(|| failed.error.clone());
+        lease = match pool.way(false, window.as_ref(), after).await? {
             Way::Http2(lease) => lease,
             // It speaks something else by now.
             Way::Http1(_) => return Err(failed.error),
         };
-        failed = match ask(limit, &lease, again, content, &upload).await {
-            Ok(response) => return arrived(response, guard, &upload, pool, lease, permit),
-            Err(failed) => failed,
-        };
     }
-    Err(failed.error)
 }
 
 /// Gives the content up when dropped.
@@ -157,14 +190,14 @@ async fn ask(
             let error = OriginError::bare(OriginErrorKind::ResponseTimeout);
             return Err(Failed {
                 error: error.after(upload.is_whole()),
-                may_be_repeated: false,
+                again: Again::Not,
             });
         }
     };
     if let Some(broken) = upload.take_failure() {
         return Err(Failed {
             error: OriginError::new(OriginErrorKind::RequestBody, broken),
-            may_be_repeated: false,
+            again: Again::Not,
         });
     }
     let was_sent = refused.take_message().is_none();
@@ -173,11 +206,18 @@ async fn ask(
         lease.retire();
     }
     let is_unprocessed = !was_sent || is_unprocessed(refused.error());
-    let is_closed = ended == Ended::Connection && lease.is_reused && is_idempotent;
+    let is_connection = ended == Ended::Connection;
+    let again = if is_unprocessed {
+        Again::Unprocessed { is_connection }
+    } else if is_connection && is_idempotent {
+        Again::Repeatable
+    } else {
+        Again::Not
+    };
     let error = OriginError::new(ended.kind(), refused.into_error());
     Err(Failed {
         error: error.after(upload.is_whole()),
-        may_be_repeated: is_unprocessed || is_closed,
+        again,
     })
 }
 

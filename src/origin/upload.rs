@@ -219,6 +219,11 @@ impl Upload {
         since + limit
     }
 
+    /// The origin's time begins now.
+    pub(super) fn begin_patience(&mut self) {
+        self.last = Instant::now();
+    }
+
     /// Sends what there is, and goes on until all is sent.
     pub(super) fn poll<W: AsyncWrite + Unpin>(
         &mut self,

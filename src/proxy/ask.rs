@@ -21,6 +21,7 @@ use crate::invalidation::session::Brought;
 use crate::message::directives::{IgnoredDirectives, RequestDirectives};
 use crate::message::grpc::is_grpc;
 use crate::message::interim::Interim;
+use crate::message::presence::Presence;
 use crate::message::scheme::Scheme;
 use crate::message::upgrade::Upgrade;
 use crate::message::{Body, fields};
@@ -68,6 +69,8 @@ pub(super) struct Ask {
     pub(super) directives: RequestDirectives,
     pub(super) asks_for: AsksFor,
     pub(super) route: Option<Arc<Route>>,
+    /// Whether its client still waits.
+    pub(super) presence: Presence,
     cacheable: Result<Cacheable, NotCacheable>,
     telemetry: Arc<Telemetry>,
 }
@@ -198,9 +201,7 @@ impl Ask {
         let brought = session::take(site.config.coherence.session, &mut parts.headers);
         let peer = parts.extensions.get::<Peer>();
         let scheme = peer.map_or(Scheme::Http, |peer| peer.scheme);
-        let address = peer.map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |peer| {
-            peer.address.ip()
-        });
+        let address = peer.map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |peer| peer.address);
         let sender = Sender::new(address, scheme, &site.config.limits, parts.version);
         let named_host = host_of(&parts.headers, &parts.uri);
         let told_target = if sender.is_trusted {
@@ -233,6 +234,7 @@ impl Ask {
             uri: parts.uri,
             fields: parts.headers,
             route: None,
+            presence: Presence::default(),
             cacheable: Err(NotCacheable::NoRoute),
             telemetry: Arc::clone(&shared.telemetry),
             site,

@@ -213,7 +213,7 @@ impl<'a> Found<'a> {
         } else {
             Cow::Borrowed(plain.host)
         };
-        let (client, scheme) = (peer.address.ip(), peer.scheme);
+        let (client, scheme) = (peer.address, peer.scheme);
         let sender = Sender::new(client, scheme, &site.config.limits, Version::HTTP_11);
         let told = if sender.is_trusted {
             ToldTarget::of(plain.fields, &host, scheme)
@@ -261,7 +261,7 @@ impl Found<'_> {
             path: plain.path_and_query().0,
             started: received,
             now: self.now,
-            client: peer.address.ip(),
+            client: peer.address,
             span: shared.telemetry.spans().begin(|| plain.field(&TRACEPARENT)),
             cache: CacheResult::Hit,
             status,

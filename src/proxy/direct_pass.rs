@@ -8,7 +8,6 @@
 //!
 //! [`pass`]: super::pass
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -24,6 +23,7 @@ use super::wire_fields::{self, ClientHead};
 use super::{Peer, session};
 use crate::clock::Timestamp;
 use crate::gate::Permit;
+use crate::message::client::ClientAddress;
 use crate::origin::error::{OriginError, OriginErrorKind};
 use crate::origin::exchange::{Exchange, Progress};
 use crate::origin::head::{Framing, Head};
@@ -39,7 +39,7 @@ pub struct DirectPass {
     shared: Arc<Shared>,
     exchange: Exchange,
     path: String,
-    client: IpAddr,
+    client: ClientAddress,
     received: Instant,
     /// The same moment, for ages.
     now: Timestamp,
@@ -109,7 +109,7 @@ pub(super) fn begin(
     if !pool.speaks_http1() {
         return None;
     }
-    let client = peer.address.ip();
+    let client = peer.address;
     let sender = Sender::new(client, peer.scheme, &site.config.limits, Version::HTTP_11);
 
     let mut request = Vec::with_capacity(512);
@@ -199,7 +199,7 @@ impl DirectPass {
     pub fn patience(&self) -> Option<Duration> {
         let config = self.exchange.config();
         if !self.exchange.is_answered() {
-            return Some(config.response_timeout.saturating_sub(self.sent.elapsed()));
+            return Some(self.exchange.time_left(config.response_timeout));
         }
         (!self.answer.is_event_stream).then_some(config.body_idle_timeout)
     }
@@ -207,7 +207,10 @@ impl DirectPass {
     /// Whether the answer should have begun by now.
     fn is_late(&self) -> bool {
         !self.exchange.is_answered()
-            && self.sent.elapsed() >= self.exchange.config().response_timeout
+            && self
+                .exchange
+                .time_left(self.exchange.config().response_timeout)
+                .is_zero()
     }
 
     /// The origin was silent for too long.
@@ -257,7 +260,7 @@ struct Writer<'a> {
     answer: &'a mut Answer,
     shared: &'a Shared,
     path: &'a str,
-    client: IpAddr,
+    client: ClientAddress,
     received: Instant,
     now: Timestamp,
     sent: Instant,

@@ -12,6 +12,7 @@ use crate::message::fields::{append_member, append_via, strip_hop_by_hop};
 use crate::message::grpc::is_grpc;
 use crate::message::{Body, fields};
 use crate::origin::body::OriginBody;
+use crate::origin::client::ResponseTimeout;
 use crate::origin::error::OriginError;
 use crate::origin::request::{Sender, fields_for_origin, path_and_query};
 use crate::origin::timeout::IdleLimited;
@@ -89,8 +90,12 @@ pub(super) async fn send(
         _ => Uri::from(path_and_query(ask.uri.path(), &query)),
     };
     *request.headers_mut() = fields;
+    request.extensions_mut().insert(ask.presence.clone());
     if let Some(interim) = ask.interim.clone() {
         request.extensions_mut().insert(interim);
+    }
+    if let Some(limit) = ask.route.as_ref().and_then(|route| route.response_timeout) {
+        request.extensions_mut().insert(ResponseTimeout(limit));
     }
 
     let request_time = clock.now();

@@ -6,7 +6,6 @@
 //! status code they become.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,6 +14,7 @@ use std::time::Instant;
 use http::{Request, Response, StatusCode};
 
 use crate::message::Body;
+use crate::message::client::ClientAddress;
 use crate::message::interim::Interim;
 use crate::message::outgoing::Outgoing;
 use crate::message::scheme::Scheme;
@@ -66,7 +66,7 @@ use ask::Ask;
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
     /// Its address.
-    pub address: SocketAddr,
+    pub address: ClientAddress,
     /// What its connection is.
     pub scheme: Scheme,
 }
@@ -114,7 +114,7 @@ impl Proxy {
     /// whose head had been read at `received`.
     pub fn refused(&self, status: StatusCode, peer: Peer, received: Instant) {
         let telemetry = &self.shared.telemetry;
-        telemetry.refused(status, received.elapsed(), peer.address.ip());
+        telemetry.refused(status, received.elapsed(), peer.address);
     }
 
     /// Answers a plain request at once, where a fresh response is in memory:

@@ -1,7 +1,6 @@
 //! How a request was answered: the fields by which its response says so, and the
 //! one event that feeds figures and logs. All ways through the proxy end here.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use http_body::Body as _;
 
 use crate::clock::Timestamp;
 use crate::message::Body;
+use crate::message::client::ClientAddress;
 use crate::message::digits::{push_number, push_signed, push_thousandths};
 use crate::message::fields::{PSEUDONYM, append_member};
 use crate::message::targeted::PANNIER_CACHE_CONTROL;
@@ -34,7 +34,7 @@ pub struct Outcome {
     pub(super) started: Instant,
     /// The same moment, on the wall clock.
     pub(super) now: Timestamp,
-    pub(super) client: IpAddr,
+    pub(super) client: ClientAddress,
     pub(super) span: Option<SpanIds>,
     pub(super) cache: CacheResult,
     pub(super) status: CacheStatus,
@@ -55,7 +55,7 @@ pub(super) struct OutcomeView<'a> {
     pub(super) path: &'a str,
     pub(super) started: Instant,
     pub(super) now: Timestamp,
-    pub(super) client: IpAddr,
+    pub(super) client: ClientAddress,
     pub(super) span: Option<SpanIds>,
     pub(super) cache: CacheResult,
     pub(super) status: CacheStatus,

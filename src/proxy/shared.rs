@@ -127,8 +127,9 @@ impl Site {
     fn bound(&self, telemetry: &Telemetry) {
         let limits = &self.config.limits;
         telemetry.requests().set_bounds(limits.requests());
-        let exchanges = &telemetry.upstream().exchanges;
-        exchanges.set_bounds(limits.exchanges());
+        let upstream = telemetry.upstream();
+        upstream.exchanges.set_bounds(limits.exchanges());
+        upstream.restart_waits.set_bounds(limits.restart_waits());
         telemetry.access().set_format(self.config.log.access);
         #[cfg(feature = "otlp")]
         telemetry

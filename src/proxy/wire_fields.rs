@@ -10,6 +10,7 @@ use httparse::Header;
 
 use crate::clock::Clock;
 use crate::message::chunked::push_size;
+use crate::message::client::ClientAddress;
 use crate::message::digits::push_number;
 use crate::message::fields::{
     PSEUDONYM, can_be_hop_by_hop, is_hop_by_hop, is_of_the_way, push_address, push_forwarded,
@@ -61,9 +62,19 @@ pub(super) fn write_for_origin(
     begin_list(request, b"forwarded: ", forwarded);
     push_forwarded(request, client, sender.scheme, Some(host.as_bytes()));
     request.extend_from_slice(b"\r\n");
-    begin_list(request, b"x-forwarded-for: ", forwarded_for);
-    push_address(request, client);
-    request.extend_from_slice(b"\r\n");
+    match client {
+        ClientAddress::Ip(address) => {
+            begin_list(request, b"x-forwarded-for: ", forwarded_for);
+            push_address(request, address);
+            request.extend_from_slice(b"\r\n");
+        }
+        ClientAddress::UnixSocket => {
+            if let Some(value) = forwarded_for {
+                let name = "x-forwarded-for";
+                push_line(request, &Header { name, value });
+            }
+        }
+    }
     if !has_proto {
         request.extend_from_slice(b"x-forwarded-proto: ");
         request.extend_from_slice(sender.scheme.as_str().as_bytes());

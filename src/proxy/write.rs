@@ -25,6 +25,7 @@ use super::{pass, session};
 use crate::config::SessionMode;
 use crate::invalidation::rules::{Effect, Write};
 use crate::message::Body;
+use crate::message::presence::Present;
 use crate::origin::error::{OriginError, OriginErrorKind};
 use crate::rule::{self, Rule};
 use crate::semantics::outcome::CacheResult;
@@ -39,10 +40,12 @@ const PROMPT_WAIT: std::time::Duration = std::time::Duration::from_millis(5);
 
 pub(super) async fn serve(
     shared: &Arc<Shared>,
-    ask: Ask,
+    mut ask: Ask,
     body: Body,
     methods: Vec<Method>,
 ) -> Result<Response<Body>, Failure> {
+    let client = Present::new();
+    ask.presence = client.presence();
     let status = CacheStatus::forwarded(Forwarded::Method);
     let mut outcome = ask.outcome(CacheResult::Bypass, status);
     // Dropped with this future, as its client leaves.

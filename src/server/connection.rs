@@ -4,7 +4,6 @@
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -24,6 +23,7 @@ use super::proxied::{self, Found};
 use super::stack::Stack;
 use super::tls::{self, Tls};
 use crate::config::Limits;
+use crate::message::client::ClientAddress;
 use crate::message::scheme::Scheme;
 use crate::proxy::Peer;
 
@@ -45,7 +45,7 @@ enum Protocol {
 /// Serves `socket` until it is over, or until it is cut by the drain.
 pub(super) async fn serve<I, S>(
     mut socket: I,
-    address: SocketAddr,
+    address: ClientAddress,
     entrance: Arc<Entrance>,
     place: Place,
     service: S,
@@ -99,11 +99,11 @@ pub(super) async fn serve<I, S>(
 /// the connection is from; none, where it ends before it has begun.
 async fn proxy_header<I: AsyncRead + Unpin>(
     socket: &mut I,
-    peer: SocketAddr,
+    peer: ClientAddress,
     held: &mut BytesMut,
     limits: &Limits,
-) -> Result<Option<SocketAddr>, &'static str> {
-    if !limits.trusts(peer.ip()) {
+) -> Result<Option<ClientAddress>, &'static str> {
+    if !limits.trusts(peer) {
         return Err("its peer is not among the trusted proxies");
     }
     loop {
@@ -113,7 +113,7 @@ async fn proxy_header<I: AsyncRead + Unpin>(
                 if held.is_empty() {
                     *held = BytesMut::new();
                 }
-                return Ok(Some(source.unwrap_or(peer)));
+                return Ok(Some(source.map_or(peer, |source| source.ip().into())));
             }
             Found::Nothing => return Err("it begins with something else"),
             Found::More => {}

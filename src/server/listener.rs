@@ -1,8 +1,9 @@
 //! Listening sockets and the loop that accepts from them.
 //!
-//! Every data thread has a listening socket of its own on each address
+//! Every data thread has a listening socket of its own on each TCP address
 //! (`SO_REUSEPORT`): the kernel spreads connections, threads share nothing on
-//! the way of a request. Only the count of open connections is common.
+//! the way of a request. A Unix socket is one for all threads (`unix`). The count
+//! of open connections is common.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -13,15 +14,19 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use super::connection;
 use super::direct::Answers;
 use super::tls::Tls;
-use crate::config::Limits;
+use super::unix::{self, UnixSocket};
+use crate::config::{Limits, ListenAddress};
 use crate::drain::{Drain, Tracked};
+use crate::message::client::ClientAddress;
 
 /// Connections the kernel keeps for us until we accept them, per socket.
 const BACKLOG: i32 = 1024;
@@ -35,7 +40,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Entrance {
     /// The address.
-    pub address: SocketAddr,
+    pub address: ListenAddress,
     /// TLS, where that is spoken.
     pub tls: Option<Arc<Tls>>,
     /// Whether a connection begins with a header of the PROXY protocol.
@@ -47,7 +52,7 @@ impl Entrance {
     #[must_use]
     pub fn plain(address: SocketAddr) -> Self {
         Self {
-            address,
+            address: ListenAddress::Tcp(address),
             tls: None,
             proxy_protocol: false,
         }
@@ -57,17 +62,25 @@ impl Entrance {
 /// The listening sockets of one data thread.
 #[derive(Debug)]
 pub struct Sockets {
-    listeners: Vec<(StdListener, Entrance)>,
+    listeners: Vec<(Bound, Entrance)>,
     places: Arc<Places>,
+}
+
+/// A socket that is bound and listens.
+#[derive(Debug)]
+enum Bound {
+    Tcp(StdListener),
+    Unix(UnixSocket),
 }
 
 impl Sockets {
     /// The addresses listened on, with the ports that were chosen.
-    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        let listeners = self.listeners.iter();
-        listeners
-            .map(|(listener, _)| listener.local_addr())
-            .collect()
+    pub fn addresses(&self) -> io::Result<Vec<ListenAddress>> {
+        let address = |(bound, entrance): &(Bound, Entrance)| match bound {
+            Bound::Tcp(listener) => listener.local_addr().map(ListenAddress::Tcp),
+            Bound::Unix(_) => Ok(entrance.address.clone()),
+        };
+        self.listeners.iter().map(address).collect()
     }
 }
 
@@ -87,24 +100,43 @@ pub fn bind(entrances: &[Entrance], threads: usize, ceiling: usize) -> io::Resul
         })
         .collect();
     for entrance in entrances {
-        let address = entrance.address;
-        let named = |error: io::Error| io::Error::new(error.kind(), format!("{address}: {error}"));
-        let shared = threads > 1;
-        if shared && address.port() != 0 {
-            // With SO_REUSEPORT a second Pannier would bind unnoticed and get
-            // half of the connections. Without it this fails where it should.
-            drop(open(address, false).map_err(named)?);
-        }
-        let mut resolved = address;
-        for sockets in &mut all {
-            let socket = open(resolved, shared).map_err(named)?;
-            socket.listen(BACKLOG).map_err(named)?;
-            let listener = StdListener::from(socket);
-            resolved = listener.local_addr().map_err(named)?;
-            sockets.listeners.push((listener, entrance.clone()));
+        let bound: io::Result<Vec<Bound>> = match &entrance.address {
+            ListenAddress::Tcp(address) => {
+                let bound = bind_tcp(*address, threads);
+                bound.map(|sockets| sockets.into_iter().map(Bound::Tcp).collect())
+            }
+            ListenAddress::Unix(path) => {
+                let bound = unix::bind(path, threads, BACKLOG);
+                bound.map(|sockets| sockets.into_iter().map(Bound::Unix).collect())
+            }
+        };
+        let bound = bound.map_err(|error| {
+            io::Error::new(error.kind(), format!("{}: {error}", entrance.address))
+        })?;
+        for (sockets, bound) in all.iter_mut().zip(bound) {
+            sockets.listeners.push((bound, entrance.clone()));
         }
     }
     Ok(all)
+}
+
+fn bind_tcp(address: SocketAddr, threads: usize) -> io::Result<Vec<StdListener>> {
+    let shared = threads > 1;
+    if shared && address.port() != 0 {
+        // With SO_REUSEPORT a second Pannier would bind unnoticed and get
+        // half of the connections. Without it this fails where it should.
+        drop(open(address, false)?);
+    }
+    let mut resolved = address;
+    let mut listeners = Vec::with_capacity(threads);
+    for _ in 0..threads {
+        let socket = open(resolved, shared)?;
+        socket.listen(BACKLOG)?;
+        let listener = StdListener::from(socket);
+        resolved = listener.local_addr()?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
 }
 
 fn open(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
@@ -137,27 +169,26 @@ where
     S: Answers,
 {
     let places = sockets.places;
-    let listeners: Vec<(TcpListener, Entrance)> = sockets
+    let listeners: Vec<(Listener, Entrance)> = sockets
         .listeners
         .into_iter()
-        .map(|(listener, entrance)| Ok((TcpListener::from_std(listener)?, entrance)))
+        .map(|(bound, entrance)| Ok((Listener::new(bound)?, entrance)))
         .collect::<io::Result<_>>()?;
     let accepting = listeners.into_iter().map(|(listener, entrance)| {
-        let accept = accept(
-            listener,
-            Arc::new(entrance),
-            Arc::clone(&places),
-            service.clone(),
-            Arc::clone(&limits),
-            drain.clone(),
-        );
+        let door = Door {
+            entrance: Arc::new(entrance),
+            places: Arc::clone(&places),
+            service: service.clone(),
+            limits: Arc::clone(&limits),
+            drain: drain.clone(),
+        };
         let drain = drain.clone();
         // The listener is dropped with the loop: the kernel refuses from there.
         async move {
             tokio::select! {
                 biased;
                 _ = drain.begun() => {}
-                () = accept => {}
+                () = accept(listener, door) => {}
             }
         }
     });
@@ -166,53 +197,92 @@ where
     Ok(())
 }
 
-async fn accept<S>(
-    listener: TcpListener,
+/// A listening socket, registered with the runtime of its thread.
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixSocket, UnixListener),
+}
+
+impl Listener {
+    fn new(bound: Bound) -> io::Result<Self> {
+        Ok(match bound {
+            Bound::Tcp(listener) => Self::Tcp(TcpListener::from_std(listener)?),
+            Bound::Unix(socket) => {
+                let listener = UnixListener::from_std(socket.listener()?)?;
+                Self::Unix(socket, listener)
+            }
+        })
+    }
+}
+
+/// What connections that come in at an entrance are given.
+struct Door<S> {
     entrance: Arc<Entrance>,
     places: Arc<Places>,
     service: S,
     limits: Arc<ArcSwap<Limits>>,
     drain: Drain,
-) where
-    S: Answers,
-{
-    loop {
-        let (socket, peer) = next(&listener).await;
+}
+
+impl<S: Answers> Door<S> {
+    /// Serves a connection, once there is a place for it.
+    async fn admit<I>(&self, socket: I, peer: ClientAddress)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         // Accepted first: a thread that waited for a place before there was a
         // connection would keep it from a thread that has one. So each
         // listener may hold one connection more than the bound, unserved.
-        let place = places.take(&limits, &drain).await;
+        let place = self.places.take(&self.limits, &self.drain).await;
         tokio::spawn(connection::serve(
             socket,
             peer,
-            Arc::clone(&entrance),
+            Arc::clone(&self.entrance),
             place,
-            service.clone(),
-            limits.load_full(),
+            self.service.clone(),
+            self.limits.load_full(),
         ));
     }
 }
 
-/// The next connection. Failures to accept pass: those of one connection at
-/// once, those of the process (no descriptor left) after a pause.
-async fn next(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+async fn accept<S: Answers>(listener: Listener, door: Door<S>) {
     let mut pause = PAUSE_MIN;
-    loop {
-        match listener.accept().await {
-            Ok((socket, peer)) => {
-                // Refused only by a connection that is gone already.
-                if socket.set_nodelay(true).is_ok() {
-                    return (socket, peer);
-                }
+    match listener {
+        Listener::Tcp(listener) => loop {
+            let accepted = accepted(listener.accept().await, &mut pause).await;
+            // Refused only by a connection that is gone already.
+            let usable = accepted.filter(|(socket, _)| socket.set_nodelay(true).is_ok());
+            if let Some((socket, peer)) = usable {
+                door.admit(socket, peer.ip().into()).await;
             }
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(error) => {
-                tracing::warn!(%error, ?pause, "cannot accept connections");
-                sleep(pause).await;
-                pause = (pause * 2).min(PAUSE_MAX);
+        },
+        Listener::Unix(_socket, listener) => loop {
+            if let Some((socket, _)) = accepted(listener.accept().await, &mut pause).await {
+                door.admit(socket, ClientAddress::UnixSocket).await;
             }
+            // What else waits is for the other threads as well: one that took all
+            // of it at once would serve all of it.
+            yield_now().await;
+        },
+    }
+}
+
+/// The connection that was accepted. Failures to accept pass: those of one
+/// connection at once, those of the process (no descriptor left) after a pause.
+async fn accepted<T>(result: io::Result<T>, pause: &mut Duration) -> Option<T> {
+    match result {
+        Ok(connection) => {
+            *pause = PAUSE_MIN;
+            return Some(connection);
+        }
+        Err(error) if is_of_one_connection(&error) => {}
+        Err(error) => {
+            tracing::warn!(%error, ?pause, "cannot accept connections");
+            sleep(*pause).await;
+            *pause = (*pause * 2).min(PAUSE_MAX);
         }
     }
+    None
 }
 
 fn is_of_one_connection(error: &io::Error) -> bool {
@@ -294,7 +364,7 @@ pub(super) struct Place {
 
 impl Place {
     /// A place among no others.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn lone(drain: &Drain) -> Self {
         Self {
             places: Arc::new(Places {
@@ -332,7 +402,7 @@ mod tests {
         .unwrap();
         let addresses: Vec<_> = sockets.iter().map(|s| s.addresses().unwrap()).collect();
         assert_eq!(addresses.len(), 3);
-        assert_ne!(addresses[0][0].port(), 0);
+        assert_ne!(addresses[0][0].tcp().unwrap().port(), 0);
         assert!(addresses.iter().all(|address| *address == addresses[0]));
     }
 
@@ -344,7 +414,7 @@ mod tests {
             usize::MAX,
         )
         .unwrap();
-        let address = first[0].addresses().unwrap()[0];
+        let address = first[0].addresses().unwrap()[0].tcp().unwrap();
         for threads in [1, 2] {
             let error = bind(&[Entrance::plain(address)], threads, usize::MAX).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AddrInUse);

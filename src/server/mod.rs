@@ -21,6 +21,9 @@ mod body;
 mod connection;
 mod deadlines;
 mod direct;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http1;
 mod http2;
 mod listener;
@@ -32,14 +35,12 @@ mod respond;
 mod slowness;
 mod stack;
 pub mod tls;
+mod unix;
 mod wire;
 
 pub use direct::Direct;
 pub use listener::{Entrance, Sockets, bind, serve};
 pub use respond::{Problem, Rejection};
-#[cfg(fuzzing)]
-#[doc(hidden)]
-pub use wire::fuzzing;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,5 @@
 //! What is told of each request: one event that feeds every figure and log.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -10,6 +9,7 @@ use super::labels::MethodLabel;
 use super::spans::SpanIds;
 use super::{RouteTelemetry, Telemetry, milliseconds, template};
 use crate::clock::Timestamp;
+use crate::message::client::ClientAddress;
 use crate::semantics::outcome::CacheResult;
 
 /// A response whose head was just written.
@@ -36,7 +36,7 @@ pub struct ResponseServed<'a> {
     /// What fetching the answer had cost, where the store gave it instead.
     pub saved: Option<Duration>,
     /// Who asked.
-    pub client: Option<IpAddr>,
+    pub client: Option<ClientAddress>,
     /// The request's span, where one is exported.
     pub span: Option<SpanIds>,
 }
@@ -90,7 +90,7 @@ impl Telemetry {
     /// Counts a request that was refused before anything was made of it, as one
     /// of no route: what it asked for may be anything, so neither its method
     /// nor its path is told, and no endpoint is counted.
-    pub fn refused(&self, status: StatusCode, elapsed: Duration, client: IpAddr) {
+    pub fn refused(&self, status: StatusCode, elapsed: Duration, client: ClientAddress) {
         let Ok(method) = Method::from_bytes(b"-") else {
             return;
         };

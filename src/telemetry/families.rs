@@ -105,6 +105,21 @@ pub(super) const UPSTREAM_OPENED: Family = counter(
     "Connections made to the origin.",
     &[],
 );
+pub(super) const UPSTREAM_RETRIES: Family = counter(
+    "pannier_upstream_retries_total",
+    "Times that a request was sent to the origin again, because its connection closed before an answer.",
+    &[],
+);
+pub(super) const UPSTREAM_WAITING: Family = gauge(
+    "pannier_upstream_restart_waiting_requests",
+    "Requests that wait for an origin that takes no connection.",
+    &[],
+);
+pub(super) const UPSTREAM_WAITED: Family = counter(
+    "pannier_upstream_restart_waits_total",
+    "Requests that had to wait for an origin that took no connection.",
+    &[],
+);
 pub(super) const UPSTREAM_BODY_BYTES: Family = counter(
     "pannier_upstream_body_bytes_total",
     "Bytes of response bodies received from the origin.",

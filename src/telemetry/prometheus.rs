@@ -241,6 +241,10 @@ fn upstream(page: &mut Page, upstream: &UpstreamCounters) {
     );
     page.value(&families::UPSTREAM_CONNECTIONS, upstream.open.get());
     page.value(&families::UPSTREAM_OPENED, upstream.opened.get());
+    page.value(&families::UPSTREAM_RETRIES, upstream.retries.get());
+    let waiting = upstream.restart_waits.figures().taken;
+    page.value(&families::UPSTREAM_WAITING, waiting);
+    page.value(&families::UPSTREAM_WAITED, upstream.restart_waited.get());
     page.value(&families::UPSTREAM_BODY_BYTES, upstream.body_bytes.get());
     let errors = upstream.errors.counts();
     let errors = errors

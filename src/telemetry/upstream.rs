@@ -19,6 +19,13 @@ pub struct UpstreamCounters {
     /// Bounds the exchanges under way, and counts them: an exchange is over
     /// when the body of its response is.
     pub exchanges: Arc<Gate>,
+    /// Bounds the requests that wait for an origin that restarts, and counts
+    /// them; no bound until one is set.
+    pub restart_waits: Arc<Gate>,
+    /// Requests that had to wait so, whatever came of it.
+    pub restart_waited: Counter,
+    /// Times that a request was sent again.
+    pub retries: Counter,
     /// Bytes of response bodies that were received.
     pub body_bytes: Counter,
     /// Exchanges that failed, by kind.

@@ -3,7 +3,7 @@
 use tokio::net::TcpListener;
 
 use super::support::origin;
-use super::support::{Bypass, Hit, Miss, ok, proxy, silence, tls};
+use super::support::{Bypass, Gate, Hit, Miss, ok, proxy, silence, tls};
 
 #[tokio::test]
 async fn an_origin_on_a_unix_socket() {
@@ -52,6 +52,38 @@ async fn an_origin_that_is_down_is_a_bad_gateway_until_it_is_back() {
     origin.start().await;
     proxy.get("/x").await.is("x").was(Miss);
     proxy.get("/x").await.is("x").was(Hit);
+}
+
+#[tokio::test]
+async fn a_route_has_a_time_to_answer_of_its_own() {
+    let gate = Gate::new();
+    let origin = origin::new()
+        .get("/patient/x", ok("x").held_by(&gate))
+        .on("POST", "/patient/x", ok("x").held_by(&gate))
+        .on("POST", "/hasty/x", silence())
+        .otherwise(silence())
+        .run()
+        .await;
+    let proxy = proxy::new(&origin)
+        .route("/patient/{id}", |route| {
+            route.set("response_timeout", "\"1h\"")
+        })
+        .route("/hasty/{id}", |route| {
+            route.set("response_timeout", "\"50ms\"")
+        })
+        .toml("[origin]\nresponse_timeout = \"500ms\"")
+        .run()
+        .await;
+    let read = tokio::spawn(proxy.get("/patient/x").into_future());
+    let write = tokio::spawn(proxy.post("/patient/x", "body").into_future());
+    gate.reached_by(2).await;
+    proxy.get("/hasty/x").await.is_problem(504).was(Miss);
+    proxy.post("/hasty/x", "body").await.is_problem(504);
+    // It takes longer than what holds for all others.
+    proxy.get("/other").await.is_problem(504).was(Bypass);
+    gate.open();
+    read.await.unwrap().is("x").was(Miss);
+    write.await.unwrap().is("x");
 }
 
 #[tokio::test]

@@ -90,7 +90,7 @@ pub(super) fn play(bytes: &[u8], cuts: &[prop::sample::Index]) -> (Vec<String>, 
     runtime.block_on(async {
         let connection = connection::serve(
             script,
-            "192.0.2.1:1".parse().unwrap(),
+            [192, 0, 2, 1].into(),
             Arc::new(Entrance::plain("192.0.2.2:80".parse().unwrap())),
             Place::lone(&Drain::new()),
             service(seen.clone()),

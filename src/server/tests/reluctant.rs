@@ -94,7 +94,7 @@ async fn borne(hints: usize) -> (String, Duration) {
     });
     let connection = connection::serve(
         client,
-        "192.0.2.1:1".parse().unwrap(),
+        [192, 0, 2, 1].into(),
         Arc::new(Entrance::plain("192.0.2.2:80".parse().unwrap())),
         Place::lone(&Drain::new()),
         service,

@@ -202,7 +202,7 @@ impl Server {
         )
         .unwrap();
         let sockets = sockets.pop().unwrap();
-        let address = sockets.addresses().unwrap()[0];
+        let address = sockets.addresses().unwrap()[0].tcp().unwrap();
         let seen = Seen::default();
         let drain = Drain::new();
         let behind = seen.clone();

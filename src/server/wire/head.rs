@@ -130,7 +130,9 @@ impl<'a> Fields<'a> {
                 }
                 10 if is("connection") => {
                     found.close |= has_member(field.value, b"close");
-                    found.keep_alive |= has_member(field.value, b"keep-alive");
+                    // What is no ASCII text some pass over: they close.
+                    found.keep_alive |=
+                        field.value.is_ascii() && has_member(field.value, b"keep-alive");
                     None
                 }
                 6 if is("expect") => {
@@ -318,6 +320,7 @@ mod tests {
         ));
         assert!(!keeps_alive("1.0", ""));
         assert!(keeps_alive("1.0", "Connection: Keep-Alive\r\n"));
+        assert!(!keeps_alive("1.0", "Connection: \u{e9}, keep-alive\r\n"));
     }
 
     #[test]

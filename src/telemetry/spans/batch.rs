@@ -2,7 +2,6 @@
 //! servers.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,6 +11,7 @@ use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use super::on::SpanIds;
+use crate::message::client::ClientAddress;
 use crate::semantics::outcome::CacheResult;
 use crate::telemetry::ResponseServed;
 use crate::telemetry::labels::MethodLabel;
@@ -34,7 +34,7 @@ pub(super) struct Ended {
     status: StatusCode,
     cache: CacheResult,
     body_bytes: Option<u64>,
-    client: Option<IpAddr>,
+    client: Option<ClientAddress>,
 }
 
 impl Ended {

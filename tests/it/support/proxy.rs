@@ -42,6 +42,8 @@ pub(crate) fn cluster<const N: usize>(origin: &Origin) -> Cluster<N> {
 #[derive(Clone, Default)]
 pub(crate) struct Builder {
     upstream: String,
+    /// What stands behind the first address of `listen`.
+    listen: String,
     admin: String,
     token: Option<String>,
     redis: String,
@@ -76,6 +78,13 @@ impl Builder {
     /// Adds a route.
     pub(crate) fn route(mut self, path: &str, write: impl FnOnce(Route) -> Route) -> Self {
         self.routes.push(write(Route::new(path)));
+        self
+    }
+
+    /// Listens there as well.
+    #[allow(dead_code, reason = "tests/chaos has no use for it")]
+    pub(crate) fn listen(mut self, address: &str) -> Self {
+        let _ = write!(self.listen, ", \"{address}\"");
         self
     }
 
@@ -136,9 +145,9 @@ impl Builder {
         let threads = self.threads.map(|threads| format!("threads = {threads}\n"));
         let top = threads.unwrap_or_default() + &self.top;
         let mut text = format!(
-            "listen = \"127.0.0.1:0\"\nupstream = \"{}\"\n{}\n\
+            "listen = [\"127.0.0.1:0\"{}]\nupstream = \"{}\"\n{}\n\
              [admin]\nlisten = \"127.0.0.1:0\"\n{}\n{}\n{}\n",
-            self.upstream, top, self.admin, self.redis, self.tables
+            self.listen, self.upstream, top, self.admin, self.redis, self.tables
         );
         for route in &self.routes {
             let _ = writeln!(
@@ -539,7 +548,7 @@ fn addresses(line: &str) -> Option<(SocketAddr, Option<SocketAddr>, SocketAddr)>
     if fields["message"] != "listening" {
         return None;
     }
-    let address = |name: &str| fields[name].as_str()?.parse().ok();
+    let address = |name: &str| fields[name].as_str()?.split(',').next()?.parse().ok();
     Some((address("data")?, address("tls"), address("admin")?))
 }
 

@@ -10,7 +10,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -130,13 +130,18 @@ impl Client {
         name: &str,
         before: &[u8],
     ) -> io::Result<TlsStream<TcpStream>> {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(before).await?;
+        self.over(stream, name).await
+    }
+
+    /// Shakes hands with `name` on a connection that is there.
+    pub(crate) async fn over<I>(&self, stream: I, name: &str) -> io::Result<TlsStream<I>>
+    where
+        I: AsyncRead + AsyncWrite + Unpin,
+    {
         let name = ServerName::try_from(name.to_owned()).expect("a name");
-        let shaken = async {
-            let mut stream = TcpStream::connect(address).await?;
-            stream.write_all(before).await?;
-            self.connector.connect(name, stream).await
-        };
-        within("a handshake", shaken).await
+        within("a handshake", self.connector.connect(name, stream)).await
     }
 
     /// The certificate that `name` at `address` presents.

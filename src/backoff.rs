@@ -11,23 +11,35 @@ pub const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// The pauses between attempts at one thing.
 #[derive(Debug)]
 pub struct Backoff {
+    min: Duration,
+    max: Duration,
     next: Duration,
 }
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { next: PAUSE_MIN }
+        Self::between(PAUSE_MIN, PAUSE_MAX)
     }
 }
 
 impl Backoff {
+    /// Pauses from one length to another.
+    #[must_use]
+    pub fn between(min: Duration, max: Duration) -> Self {
+        Self {
+            min,
+            max,
+            next: min,
+        }
+    }
+
     /// The pause before the next attempt: between half of the current step and
-    /// all of it, so that a fleet that lost Redis together does not return
-    /// together. The step then doubles, up to [`PAUSE_MAX`].
+    /// all of it, so that those that lost something together do not
+    /// return together. The step then doubles, up to its bound.
     #[must_use]
     pub fn pause(&mut self) -> Duration {
         let step = self.next;
-        self.next = (step * 2).min(PAUSE_MAX);
+        self.next = (step * 2).min(self.max);
         let half = step / 2;
         // A randomly keyed hash of nothing is as random as a jitter needs.
         let chance = RandomState::new().hash_one(()) % 1_000;
@@ -36,7 +48,7 @@ impl Backoff {
 
     /// The attempt held: the next failure starts over.
     pub fn reset(&mut self) {
-        self.next = PAUSE_MIN;
+        self.next = self.min;
     }
 }
 
