@@ -129,6 +129,15 @@ pub(super) struct InvalidatedDocument {
     pub(super) invalidated: String,
     /// Whether stored responses were marked stale instead.
     pub(super) soft: bool,
+    /// Whether nothing was done: the answer says what would be matched.
+    pub(super) dry_run: bool,
+    /// Usable responses in this instance's memory that it matched; null where
+    /// they were too many to be counted in a second, or another count was
+    /// under way.
+    pub(super) matched: Option<u64>,
+    /// What deserves attention: no route can match, the tag is unknown, no
+    /// response matched. Null where there is nothing to say.
+    pub(super) note: Option<&'static str>,
     /// Position in the fleet's log; null without one.
     pub(super) position: Option<String>,
     /// Instances known to apply it.

@@ -109,6 +109,12 @@ const SOFT: Parameter = Parameter {
     about: "true: marks stored responses stale instead of dropping them.",
     choices: &["true", "false"],
 };
+const DRY_RUN: Parameter = Parameter {
+    name: "dry_run",
+    is_in_path: false,
+    about: "true: only says what would be matched.",
+    choices: &["true", "false"],
+};
 const WAIT: Parameter = query(
     "wait",
     "How long to wait for the fleet to acknowledge: 250ms, 1s; at most 60s.",
@@ -235,6 +241,7 @@ fn cache_routes() -> Vec<AdminRoute> {
                     ),
                     SOFT,
                     WAIT,
+                    DRY_RUN,
                 ]
             },
             answer: Answer::Document(shape::<InvalidatedDocument>()),
@@ -252,6 +259,7 @@ fn cache_routes() -> Vec<AdminRoute> {
                     ),
                     SOFT,
                     WAIT,
+                    DRY_RUN,
                 ]
             },
             answer: Answer::Document(shape::<InvalidatedDocument>()),

@@ -37,6 +37,7 @@ use crate::telemetry::prometheus::Exporter;
 mod coherence;
 mod descriptors;
 mod history;
+mod matched;
 mod operations;
 mod reload;
 mod signals;

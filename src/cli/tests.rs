@@ -31,6 +31,8 @@ impl Operations for Fleet {
     ) -> BoxFuture<'_, Result<Invalidated, OperationError>> {
         async {
             Ok(Invalidated {
+                matched: Some(3),
+                may_match: true,
                 position: Some("17-0".to_owned()),
                 acknowledged: vec!["left".to_owned()],
                 missing: vec!["right".to_owned()],
@@ -111,8 +113,8 @@ async fn a_purge_prints_what_was_acknowledged() {
     done.unwrap();
     assert_eq!(
         printed,
-        "invalidated pattern /a/**, log position 17-0, acknowledged by left, not yet by right\n\
-         invalidated tag t, log position 17-0, acknowledged by left, not yet by right\n"
+        "invalidated pattern /a/**: 3 in this instance's memory, log position 17-0, acknowledged by left, not yet by right\n\
+         invalidated tag t: 3 in this instance's memory, log position 17-0, acknowledged by left, not yet by right\n"
     );
 }
 

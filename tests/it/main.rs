@@ -18,6 +18,7 @@ mod limits;
 mod metrics;
 mod passing;
 mod proxied;
+mod purging;
 mod ranges;
 mod redis;
 mod reuse;

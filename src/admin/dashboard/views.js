@@ -306,7 +306,7 @@ function invalidation(refresh) {
       try {
         const done = await ask(`cache/invalidate?${query}`, "POST");
         const fleet = done.missing.length ? `; not yet acknowledged by ${done.missing.join(", ")}` : "";
-        tellOutcome("done", `Invalidated: ${done.invalidated}${done.position ? `, log position ${done.position}` : ""}${fleet}.`);
+        tellOutcome("done", `Invalidated: ${done.invalidated}${done.matched === null ? "" : `, ${done.matched} in this instance's memory`}${done.note ? ` (${done.note})` : ""}${done.position ? `, log position ${done.position}` : ""}${fleet}.`);
       } catch (error) {
         if (error instanceof Refused && error.status === 401) throw error;
         tellOutcome("failed", error.message);

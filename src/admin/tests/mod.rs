@@ -42,6 +42,8 @@ impl Operations for Recorded {
         self.invalidations.lock().push(request);
         async {
             Ok(Invalidated {
+                matched: Some(3),
+                may_match: true,
                 position: Some("17-0".to_owned()),
                 acknowledged: vec!["left".to_owned()],
                 missing: vec!["right".to_owned()],

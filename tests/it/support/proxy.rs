@@ -375,7 +375,8 @@ impl Proxy {
         self.admin_request("POST", target)
     }
 
-    fn admin_request(&self, method: &str, target: &str) -> Ask {
+    /// Any request to the admin listener, with the token where one is set.
+    pub(crate) fn admin_request(&self, method: &str, target: &str) -> Ask {
         let request = ask(self.admin, method, target).host(&self.admin.to_string());
         match &self.token {
             Some(token) => request.header("Authorization", &format!("Bearer {token}")),
