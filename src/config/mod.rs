@@ -7,7 +7,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `options`, `redis`, `routes`, `tls`, `watch` | every option, described where it is read |
-//! | `limits` | what `[limits]` means |
+//! | `limits`, `log` | what `[limits]` and `[log]` mean |
 //! | `checks` | what does not go together across tables |
 //! | `reader`, `given`, `kinds`, `address`, `route_values`, `units` | how values are read |
 //! | `load` | the way from a path to a `Config` |
@@ -23,6 +23,7 @@ mod given;
 mod kinds;
 mod limits;
 mod load;
+mod log;
 mod mask;
 mod options;
 mod problem;
@@ -52,6 +53,7 @@ use crate::semantics::policy::{KeySpec, Policy};
 pub use limits::{Limits, UnderscoreFields};
 pub(crate) use load::FILE_BYTES_MAX;
 pub use load::{load, parse};
+pub use log::{AccessFormat, LogConfig, LogLevel};
 pub use problem::{Place, Problem, Problems, SHOWN_MAX};
 pub use reference::reference;
 pub use reload::restart_needed;
@@ -435,28 +437,6 @@ pub struct HealthConfig {
     pub lag_warning: Duration,
     /// `lag_critical` (`"30s"`).
     pub lag_critical: Duration,
-}
-
-/// `[log]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogConfig {
-    /// `access` (`"off"`).
-    pub access: AccessFormat,
-    /// `otlp`: the collector that gets a span for each request; `None`: none,
-    /// and always so in a build without the feature `otlp`.
-    pub otlp: Option<http::Uri>,
-}
-
-/// How a line of the access log is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AccessFormat {
-    /// Not at all.
-    #[default]
-    Off = 0,
-    /// For people.
-    Text = 1,
-    /// One JSON object a line.
-    Json = 2,
 }
 
 /// A value that is never printed.

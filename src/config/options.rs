@@ -81,7 +81,7 @@ pub(super) fn config(mut root: Table<'_>, upstream_if_missing: Upstream) -> Conf
         "health",
         "From where on `/health` calls something a warning, or critical.",
     ));
-    let log = watch::log(root.table("log", "What is logged besides the program's own events."));
+    let log = watch::log(root.table("log", "What is logged."));
     let (routes, invalidations) = routes::read(&mut root);
     let is_shared = redis.is_some();
     let warm = root

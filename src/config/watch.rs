@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::kinds::{Choice, Durations, Flag, List, Parsed, Whole, Wrong};
 use super::options::{count, seconds};
 use super::reader::Table;
-use super::{AccessFormat, HealthConfig, LogConfig, WarmConfig};
+use super::{AccessFormat, HealthConfig, LogConfig, LogLevel, WarmConfig};
 
 /// The paths of which it is counted how often they are asked for.
 const POPULAR_MAX: u64 = 128;
@@ -45,6 +45,18 @@ pub(super) fn health(mut table: Table<'_>) -> HealthConfig {
 }
 
 pub(super) fn log(mut table: Table<'_>) -> LogConfig {
+    let level = table.option(
+        "level",
+        LogLevel::Info,
+        Choice(&[
+            ("error", LogLevel::Error),
+            ("warn", LogLevel::Warn),
+            ("info", LogLevel::Info),
+            ("debug", LogLevel::Debug),
+            ("trace", LogLevel::Trace),
+        ]),
+        "Which of the program's own events go to standard error: those of this level and graver ones. PANNIER_LOG goes before it.",
+    );
     let access = table.option(
         "access",
         AccessFormat::Off,
@@ -66,7 +78,11 @@ pub(super) fn log(mut table: Table<'_>) -> LogConfig {
         "A span for each request goes to this OpenTelemetry collector, by OTLP over HTTP; only in a build with the feature `otlp`.",
     );
     table.finish();
-    LogConfig { access, otlp }
+    LogConfig {
+        level,
+        access,
+        otlp,
+    }
 }
 
 fn parse_collector(text: &str) -> Result<http::Uri, Wrong> {

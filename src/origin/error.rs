@@ -5,6 +5,9 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use super::cause::Cause;
+use crate::telemetry::upstream::ExchangeFailed;
+
 /// A failed exchange with the origin. Cloning is cheap: all who waited for
 /// one fetch get the same error.
 #[derive(Clone, Debug)]
@@ -62,6 +65,26 @@ impl OriginError {
             kind,
             is_request_whole: kind != OriginErrorKind::RequestBody,
             source: None,
+        }
+    }
+
+    /// What it failed of.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        let source = self.source.as_deref();
+        Cause::of(
+            self.kind,
+            source.map(|source| source as &(dyn Error + 'static)),
+        )
+    }
+
+    /// The same as an event for the log and the figures, at this upstream.
+    pub(super) fn event<'a>(&'a self, upstream: &'a str) -> ExchangeFailed<'a> {
+        ExchangeFailed {
+            kind: self.kind.as_str(),
+            cause: self.cause().as_str(),
+            upstream,
+            error: self,
         }
     }
 

@@ -221,7 +221,7 @@ impl DirectPass {
             return Passing::Broken(error);
         }
         self.end = Some(End::Whole);
-        self.exchange.failed(error.kind);
+        self.exchange.failed(&error);
         let told = Told {
             telemetry: Arc::clone(&self.shared.telemetry),
             route: None,

@@ -31,6 +31,7 @@ pub mod log_counters;
 pub mod logging;
 mod look;
 pub mod names;
+pub mod outage;
 pub mod page;
 pub mod process;
 pub mod prometheus;

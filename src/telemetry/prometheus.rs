@@ -323,6 +323,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::telemetry::ResponseServed;
+    use crate::telemetry::upstream::ExchangeFailed;
 
     fn page(telemetry: &Arc<Telemetry>) -> String {
         let exporter = Exporter::new(Arc::clone(telemetry)).unwrap();
@@ -356,7 +357,12 @@ mod tests {
         route.counters().entries.set(7);
         route.counters().refusals.increment("no-store");
         route.counters().saved_micros.add(1_500_000);
-        telemetry.upstream().failed("connect");
+        telemetry.upstream().failed(&ExchangeFailed {
+            kind: "connect",
+            cause: "connection refused",
+            upstream: "127.0.0.1:3000",
+            error: &"refused",
+        });
         telemetry.redis().misses.add(3);
         telemetry.redis().corrupt.increment();
         let page = page(&telemetry);

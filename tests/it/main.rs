@@ -16,6 +16,7 @@ mod invalidation;
 mod lifecycle;
 mod limits;
 mod metrics;
+mod outages;
 mod passing;
 mod proxied;
 mod purging;
