@@ -9,6 +9,8 @@ use clap::{Parser, Subcommand};
 use pannier::app::{self, Addresses, StartError};
 use pannier::cli::purge::{self, PurgeArgs};
 use pannier::cli::stats::{self, StatsArgs};
+use pannier::cli::tail::{self, TailArgs};
+use pannier::cli::top::{self, TopArgs};
 use pannier::config::{self, Config, Problems};
 use pannier::demo;
 use pannier::telemetry::logging::{self, LogFormat};
@@ -51,6 +53,10 @@ enum Command {
     Purge(PurgeArgs),
     /// Prints the figures of a running proxy
     Stats(StatsArgs),
+    /// Shows what is asked for, missed and slow, as it goes
+    Top(TopArgs),
+    /// Prints requests as they are answered
+    Tail(TailArgs),
 }
 
 fn main() -> ExitCode {
@@ -64,7 +70,15 @@ fn main() -> ExitCode {
         }),
         Command::Stats(args) => ask(async |out| {
             let target = args.admin.target()?;
-            stats::stats(&args, &target, out).await
+            stats::stats(&args, &target, std::io::stdout().is_terminal(), out).await
+        }),
+        Command::Top(args) => ask(async |out| {
+            let target = args.admin.target()?;
+            top::top(&args, &target, std::io::stdout().is_terminal(), out).await
+        }),
+        Command::Tail(args) => ask(async |out| {
+            let target = args.admin.target()?;
+            tail::tail(&args, &target, out).await
         }),
     }
 }

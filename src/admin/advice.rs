@@ -159,6 +159,7 @@ mod tests {
     fn cache(hits: u64, misses: u64) -> CacheFigures {
         let total_requests = hits + misses;
         CacheFigures {
+            path: "/x".to_owned(),
             size: 1,
             max_size: 10,
             utilization_percent: 10.0,

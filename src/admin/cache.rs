@@ -66,6 +66,7 @@ pub(super) fn document(control: &Control) -> CacheDocument {
         caches.insert(
             route.name.to_string(),
             CacheFigures {
+                path: route.path.to_string(),
                 size,
                 max_size: route.entries_max.unwrap_or(0),
                 utilization_percent,

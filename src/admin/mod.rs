@@ -29,6 +29,7 @@ mod purge;
 mod serve;
 mod shapes;
 mod table;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod watch;

@@ -37,6 +37,11 @@ pub trait Operations: Send + Sync {
     /// What is known of the log and the fleet; `None` without Redis.
     fn followed(&self) -> Option<Followed>;
 
+    /// Whether it takes nothing new and is about to end.
+    fn is_draining(&self) -> bool {
+        false
+    }
+
     /// Whether it listens, is not draining, and its configuration is loaded.
     fn is_ready(&self) -> bool;
 }

@@ -24,6 +24,8 @@ pub(super) struct CacheDocument {
 /// The cache of one route.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct CacheFigures {
+    /// The route's path.
+    pub(super) path: String,
     /// Responses stored in memory.
     pub(super) size: u64,
     /// How many the route may store; 0: no bound of its own.

@@ -16,7 +16,7 @@ use super::shapes::{
     UpstreamDocument,
 };
 use super::watch_shapes::{HealthDocument, HistoryDocument, SummaryDocument, TopKeysDocument};
-use super::{auth, cache, dashboard, openapi, performance, probes, watch};
+use super::{auth, cache, dashboard, openapi, performance, probes, tail, watch};
 
 /// One path.
 pub(super) struct AdminRoute {
@@ -196,6 +196,25 @@ fn probe_routes() -> Vec<AdminRoute> {
             parameters: &[WINDOW],
             answer: Answer::Document(shape::<HistoryDocument>()),
             handler: get(watch::history),
+        },
+        AdminRoute {
+            path: "/tail",
+            verb: Verb::Get,
+            summary: "Requests as they are answered, one JSON object a line, until the client leaves.",
+            parameters: const {
+                &[
+                    query("route", "Of this route alone."),
+                    Parameter {
+                        name: "cache",
+                        is_in_path: false,
+                        about: "Answered so by the cache.",
+                        choices: &["hit", "stale", "revalidated", "miss", "bypass"],
+                    },
+                    query("status", "With this status: 404, or 5xx."),
+                ]
+            },
+            answer: Answer::Text("application/x-ndjson"),
+            handler: get(tail::tail),
         },
         AdminRoute {
             path: "/queues",

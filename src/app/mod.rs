@@ -34,6 +34,7 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::cgroup::CgroupFigures;
 use crate::telemetry::prometheus::Exporter;
 
+mod check;
 mod coherence;
 mod descriptors;
 mod history;
@@ -206,6 +207,7 @@ async fn serve(
     });
     tokio::spawn(sweep::run(Arc::clone(&shared)));
     tokio::spawn(history::run(Arc::clone(&shared.telemetry), fleet.clone()));
+    tokio::spawn(check::run(Arc::clone(&shared)));
     tokio::spawn(warm::keep_for_ever(Arc::clone(&shared)));
     #[cfg(feature = "otlp")]
     {

@@ -172,6 +172,10 @@ impl Operations for Running {
         })
     }
 
+    fn is_draining(&self) -> bool {
+        self.shared.drain.is_draining()
+    }
+
     fn is_ready(&self) -> bool {
         let is_warm = !self.shared.telemetry.warmth().figures().is_awaited;
         let has_started = self.shared.invalidation.has_started();

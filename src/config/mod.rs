@@ -52,7 +52,7 @@ use crate::semantics::policy::{KeySpec, Policy};
 
 pub use limits::{Limits, UnderscoreFields};
 pub(crate) use load::FILE_BYTES_MAX;
-pub use load::{load, parse};
+pub use load::{load, load_admin, parse};
 pub use log::{AccessFormat, LogConfig, LogLevel};
 pub use problem::{Place, Problem, Problems, SHOWN_MAX};
 pub use reference::reference;
@@ -158,6 +158,10 @@ pub struct OriginConfig {
     /// `ca_file`: PEM file of certificates to trust instead of the system's,
     /// for `https` upstreams (`""`: the system's).
     pub ca_file: Option<PathBuf>,
+    /// `check`: the path of the active check (`""`: none).
+    pub check: Option<String>,
+    /// `check_interval`: between two checks (`"5s"`).
+    pub check_interval: Duration,
 }
 
 /// An address range in CIDR notation.

@@ -128,7 +128,7 @@ pub(super) fn config(mut root: Table<'_>, upstream_if_missing: Upstream) -> Conf
     }
 }
 
-fn admin(mut table: Table<'_>) -> Option<AdminConfig> {
+pub(super) fn admin(mut table: Table<'_>) -> Option<AdminConfig> {
     let listen = table.option(
         "listen",
         Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9090)),
@@ -177,6 +177,20 @@ fn origin(mut table: Table<'_>) -> OriginConfig {
         )),
         connection_age_max: table.option("connection_age_max", seconds(300), waits(), "A connection older than this is not used again, so that a name that leads elsewhere is followed under steady traffic."),
         grpc_idle_timeout: table.option("grpc_idle_timeout", seconds(3600), waits(), "Between two messages of a gRPC call, from either side, and until its answer begins, in place of the other time-outs: a call ends by the deadline of its client. Where the upstream is h2c or https."),
+        check: table.option(
+            "check",
+            None,
+            Parsed {
+                expects: "a path with its query, starting with `/`",
+                parse: |text| match text {
+                    "" => Ok(None),
+                    text => watch::parse_target(text).map(Some),
+                },
+                write: |path| path.clone().unwrap_or_default(),
+            },
+            "A GET of this path every `check_interval` tells whether the origin is there, without a client; 2xx and 3xx pass. \"\": no check.",
+        ),
+        check_interval: table.option("check_interval", seconds(5), waits(), "Between two checks; an answer may take as long."),
         http2: table.option("http2", true, Flag, "Whether https upstreams are offered HTTP/2; false: HTTP/1.1 is spoken. An h2c upstream is always spoken to in HTTP/2."),
         ca_file: table.option(
             "ca_file",

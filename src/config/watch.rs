@@ -199,7 +199,7 @@ pub(super) fn warm(mut table: Table<'_>, is_shared: bool) -> Option<WarmConfig> 
     })
 }
 
-fn parse_target(text: &str) -> Result<String, Wrong> {
+pub(super) fn parse_target(text: &str) -> Result<String, Wrong> {
     let is_target = text.starts_with('/') && text.parse::<http::uri::PathAndQuery>().is_ok();
     if is_target {
         Ok(text.to_owned())

@@ -100,6 +100,16 @@ impl OriginError {
         )
     }
 
+    /// Whether the origin had a part in it: not where it was refused here, or
+    /// its client broke off.
+    #[must_use]
+    pub fn is_the_origin_s(&self) -> bool {
+        !matches!(
+            self.kind,
+            OriginErrorKind::Overloaded | OriginErrorKind::RequestBody
+        )
+    }
+
     /// Whether the origin may have acted on the request: a write whose answer
     /// is lost may have happened.
     #[must_use]

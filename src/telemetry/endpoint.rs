@@ -129,6 +129,11 @@ impl Endpoint {
         }
     }
 
+    /// Counts an exchange with the origin.
+    pub(super) fn record_upstream(&self, took: Duration) {
+        self.upstream.record(took);
+    }
+
     /// The figures now.
     #[must_use]
     pub fn figures(&self) -> EndpointFigures {

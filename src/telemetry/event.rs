@@ -54,7 +54,8 @@ impl Telemetry {
             cache: event.cache,
             is_error: event.status.is_server_error(),
             elapsed: event.elapsed,
-            upstream: event.upstream,
+            // Of a route, exchanges are counted where they are made.
+            upstream: event.upstream.filter(|_| route.template().is_none()),
         };
         match route.endpoint(method, &self.endpoints) {
             Some(endpoint) => endpoint.record(&sample),
@@ -64,14 +65,12 @@ impl Telemetry {
                 .record(&sample),
         }
         self.rate.record(now);
-        if let Some(upstream) = event.upstream {
-            self.upstream.latencies.record(upstream);
-        }
         if event.cache.is_from_store() {
             let bytes = event.body_bytes.unwrap_or(0);
             self.top_keys.record(route.name(), event.path, bytes, now);
         }
         self.access.write(event, route.name(), now);
+        self.tail.write(event, route.name(), now);
         self.spans.end(event, route);
         tracing::debug!(
             target: "pannier::served",
@@ -111,6 +110,7 @@ impl Telemetry {
         self.unrouted.count(MethodLabel::from(&method), &event);
         self.rate.record(event.at);
         self.access.write(&event, self.unrouted.name(), event.at);
+        self.tail.write(&event, self.unrouted.name(), event.at);
         tracing::debug!(status = status.as_u16(), %client, "refused a request");
     }
 }

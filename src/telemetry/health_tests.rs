@@ -43,7 +43,7 @@ fn where_nothing_is_wrong_nothing_is_said() {
     let assessment = of(&calm());
     assert_eq!((assessment.level, assessment.score), (Level::Healthy, 100));
     assert_eq!(assessment.message, "all is well");
-    assert_eq!(assessment.indicators.len(), 12);
+    assert_eq!(assessment.indicators.len(), 13);
     // A proxy that nobody asked yet is well, too.
     assert_eq!(of(&Situation::default()).score, 100);
 }

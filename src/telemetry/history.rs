@@ -32,9 +32,9 @@ pub struct Totals {
     pub errors: u64,
     /// Bytes of the answers' bodies, as far as known when they began.
     pub bytes: u64,
-    /// Exchanges with the origin that brought an answer.
+    /// Exchanges with the origin.
     pub upstream: u64,
-    /// Exchanges with the origin that failed.
+    /// Those that failed: without an answer, or answered with 5xx.
     pub upstream_errors: u64,
     /// Stored responses dropped to make room.
     pub evictions: u64,

@@ -20,8 +20,10 @@ pub mod counters;
 mod endpoint;
 pub mod endpoints;
 mod event;
+pub mod exchanges;
 mod families;
 pub mod health;
+mod health_origin;
 #[cfg(test)]
 mod health_tests;
 pub mod histogram;
@@ -31,6 +33,7 @@ pub mod log_counters;
 pub mod logging;
 mod look;
 pub mod names;
+pub mod origin_check;
 pub mod outage;
 pub mod page;
 pub mod process;
@@ -42,6 +45,7 @@ pub mod route;
 pub mod spans;
 pub mod spread;
 pub mod stripes;
+pub mod tail;
 pub mod template;
 pub mod top_keys;
 pub mod upstream;
@@ -56,6 +60,7 @@ use self::rate::Rate;
 pub use self::redis_counts::RedisCounts;
 pub use self::route::RouteTelemetry;
 use self::spans::Spans;
+use self::tail::Tail;
 use self::top_keys::TopKeys;
 use self::upstream::UpstreamCounters;
 use self::warmth::Warmth;
@@ -82,6 +87,7 @@ pub struct Telemetry {
     top_keys: TopKeys,
     history: parking_lot::Mutex<History>,
     access: AccessLog,
+    tail: Tail,
     spans: Spans,
     warmth: Warmth,
 }
@@ -110,6 +116,7 @@ impl Telemetry {
             upstream: Arc::default(),
             top_keys: TopKeys::default(),
             access: AccessLog::default(),
+            tail: Tail::default(),
             spans: Spans::default(),
             warmth: Warmth::default(),
         }
@@ -196,6 +203,12 @@ impl Telemetry {
     #[must_use]
     pub fn access(&self) -> &AccessLog {
         &self.access
+    }
+
+    /// Requests as they are answered, for those who watch.
+    #[must_use]
+    pub fn tail(&self) -> &Tail {
+        &self.tail
     }
 
     /// Connections of clients that ended in an error.

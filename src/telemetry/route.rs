@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::counters::RouteCounters;
 use super::endpoints::{Endpoint, Endpoints};
+use super::exchanges::Exchanges;
 use super::histogram::DurationHistogram;
 use super::labels::{MethodLabel, StatusIndex};
 use super::stripes::{Cells, Striped};
@@ -32,6 +33,7 @@ struct RouteFigures {
     baseline: parking_lot::Mutex<Baseline>,
     durations: [DurationHistogram; CacheResult::ALL.len()],
     upstream: DurationHistogram,
+    exchanges: Exchanges,
     /// Made at a method's first request.
     methods: [OnceLock<Box<ByStatus>>; MethodLabel::ALL.len()],
 }
@@ -219,6 +221,12 @@ impl RouteTelemetry {
         &self.figures.durations[cache.index()]
     }
 
+    /// Every exchange with the origin.
+    #[must_use]
+    pub fn exchanges(&self) -> &Exchanges {
+        &self.figures.exchanges
+    }
+
     /// What the origin took.
     #[must_use]
     pub fn upstream(&self) -> &DurationHistogram {
@@ -273,9 +281,6 @@ impl RouteTelemetry {
         let (counts, hand) = counts.here();
         hand.add(&counts.0[event.cache.index()], 1);
         self.durations(event.cache).record(event.elapsed);
-        if let Some(upstream) = event.upstream {
-            self.figures.upstream.record(upstream);
-        }
         let counters = self.counters();
         let bytes = event.body_bytes.unwrap_or(0);
         counters.body_bytes.add(bytes);
@@ -284,6 +289,9 @@ impl RouteTelemetry {
         }
         match event.cache {
             CacheResult::Hit | CacheResult::Stale | CacheResult::Revalidated => {
+                if event.cache == CacheResult::Stale {
+                    self.exchanges().answered_stale(event.at);
+                }
                 counters.hits.increment();
                 counters.hit_bytes.add(bytes);
             }

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::counters::{Counter, Gauge};
 use super::histogram::Latencies;
 use super::names::NamedCounts;
+use super::origin_check::OriginCheck;
 use super::outage::Outage;
 use crate::gate::Gate;
 
@@ -30,6 +31,8 @@ pub struct UpstreamCounters {
     pub errors: NamedCounts,
     /// Since the last reset.
     pub latencies: Latencies,
+    /// What the active check found.
+    pub check: OriginCheck,
     failures_in_a_row: AtomicU64,
     outage: Mutex<Outage>,
 }

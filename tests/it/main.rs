@@ -33,6 +33,7 @@ mod standard;
 mod streaming;
 mod support;
 mod swapped;
+mod terminal;
 mod tls;
 mod unlogged;
 mod upstreams;

@@ -2,7 +2,7 @@
 
 use super::support::origin;
 use super::support::proxy::{self, Proxy};
-use super::support::{Miss, eventually, hang_up, ok, silence, tls};
+use super::support::{Miss, Revalidated, Stale, eventually, hang_up, ok, silence, status, tls};
 
 /// How often the log has a line that contains this.
 fn lines(proxy: &Proxy, text: &str) -> usize {
@@ -105,4 +105,87 @@ async fn the_level_of_the_log_is_taken_by_a_reload() {
     proxy.rewrite("upstream = 7");
     proxy.logs("the configuration was not reloaded").await;
     assert_eq!(lines(&proxy, "\"INFO\""), before, "{}", proxy.log());
+}
+
+#[tokio::test]
+async fn every_exchange_is_counted_and_hidden_failures_are_told() {
+    let page = || ok("x").max_age(0).header("ETag", "\"a\"");
+    let origin = origin::new().get("/x", page()).run().await;
+    let proxy = proxy::new(&origin)
+        .route("/x", |route| route.name("the-x").stale_if_error("1h"))
+        .run()
+        .await;
+    let responses = async |status: &str| {
+        let sample =
+            format!("pannier_upstream_responses_total{{route=\"the-x\",status=\"{status}\"}}");
+        proxy.metric(&sample).await
+    };
+    proxy.get("/x").await.is("x").was(Miss);
+    origin.now_answers("/x", status(304).header("ETag", "\"a\""));
+    proxy.get("/x").await.is("x").was(Revalidated);
+    proxy.get("/x").await.is("x").was(Revalidated);
+    origin.now_answers("/x", status(500));
+    for _ in 0..3 {
+        proxy.get("/x").await.is("x").was(Stale);
+    }
+    assert_eq!(responses("200").await, 1.0);
+    assert_eq!(responses("304").await, 2.0);
+    assert_eq!(responses("500").await, 3.0);
+    let endpoint = proxy.admin_get("/performance/endpoint/GET/x").await.json();
+    assert_eq!(endpoint["upstream"]["count"], 6, "{endpoint:#}");
+    let told = indicator(&proxy, "stale_if_error").await;
+    assert_eq!(told["status"], "warning", "{told:#}");
+    assert!(told["advice"].to_string().contains("`the-x`"), "{told:#}");
+    assert!(
+        proxy
+            .metric("pannier_stale_on_error_seconds{route=\"the-x\"}")
+            .await
+            >= 0.0
+    );
+
+    origin.now_answers("/x", page());
+    proxy.get("/x").await.is("x").was(Revalidated);
+    let told = indicator(&proxy, "stale_if_error").await;
+    assert_eq!(told["status"], "healthy", "{told:#}");
+}
+
+async fn indicator(proxy: &Proxy, name: &str) -> serde_json::Value {
+    let health = proxy.admin_get("/health").await.json();
+    let all = health["indicators"].as_array().expect("a list").clone();
+    let found = all.into_iter().find(|one| one["name"] == name);
+    found.unwrap_or(serde_json::Value::Null)
+}
+
+#[tokio::test]
+async fn a_dead_origin_is_known_without_a_client() {
+    let mut origin = origin::new().get("/up", ok("up")).run().await;
+    let proxy = proxy::new(&origin)
+        .toml("[origin]\ncheck = \"/up\"\ncheck_interval = \"50ms\"")
+        .run()
+        .await;
+    let is = async |status: &'static str| {
+        eventually(&format!("the check to be {status}"), async || {
+            let found = indicator(&proxy, "upstream_check").await;
+            (found["status"] == status).then_some(found)
+        })
+        .await
+    };
+    is("healthy").await;
+    assert_eq!(proxy.metric("pannier_upstream_check_up").await, 1.0);
+    origin.now_answers("/up", status(503));
+    let told = is("critical").await;
+    assert!(
+        told["advice"].to_string().contains("answered 503"),
+        "{told}"
+    );
+    proxy.logs("the check of the origin fails").await;
+    origin.now_answers("/up", ok("up"));
+    is("healthy").await;
+    proxy.logs("the check of the origin passes again").await;
+    origin.stop().await;
+    let told = is("critical").await;
+    assert!(told["advice"].to_string().contains("connection refused"));
+    assert_eq!(proxy.metric("pannier_upstream_check_up").await, 0.0);
+    origin.start().await;
+    is("healthy").await;
 }

@@ -22,6 +22,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::config::{Config, HealthConfig, Secret, Upstream};
 use crate::semantics::outcome::CacheResult;
+use crate::telemetry::exchanges::Exchanged;
 use crate::telemetry::health::Followed;
 use crate::telemetry::prometheus::Exporter;
 use crate::telemetry::{ResponseServed, Telemetry};
@@ -209,6 +210,15 @@ impl Admin {
     /// What the data plane would have told.
     fn serve(&self, route: Option<&str>, path: &str, cache: CacheResult, millis: u64) {
         let route = route.map(|name| self.telemetry.route(name, "/users/{id}"));
+        let took = Duration::from_millis(millis);
+        if cache == CacheResult::Miss {
+            self.telemetry.exchanged(&Exchanged {
+                route: route.as_deref(),
+                method: &Method::GET,
+                at: self.telemetry.now(),
+                answer: Some((StatusCode::OK, took)),
+            });
+        }
         self.telemetry.served(&ResponseServed {
             at: self.telemetry.now(),
             route: route.as_deref(),
