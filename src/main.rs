@@ -95,13 +95,20 @@ fn run(file: &Path, log_format: LogFormat) -> ExitCode {
 
 fn check(file: &Path) -> ExitCode {
     match config::load(file) {
-        Ok(config) => match app::check(&config) {
-            Ok(()) => {
-                println!("{}: no problems", file.display());
-                ExitCode::SUCCESS
+        Ok(config) => {
+            let found = app::check(&config);
+            for warning in &found.warnings {
+                eprintln!("{}: warning: {warning}", file.display());
             }
-            Err(error) => not_started(&error),
-        },
+            for problem in &found.problems {
+                failed(problem);
+            }
+            if !found.problems.is_empty() {
+                return ExitCode::from(EXIT_CONFIG);
+            }
+            println!("{}: no problems", file.display());
+            ExitCode::SUCCESS
+        }
         Err(problems) => misconfigured(&problems),
     }
 }
@@ -120,9 +127,10 @@ fn serve(config: Config, file: Option<PathBuf>, ready: impl FnOnce(&Addresses)) 
 
 fn not_started(error: &StartError) -> ExitCode {
     let code = failed(error);
-    match error {
-        StartError::Tls(_) => ExitCode::from(EXIT_CONFIG),
-        _ => code,
+    if error.is_of_the_configuration() {
+        ExitCode::from(EXIT_CONFIG)
+    } else {
+        code
     }
 }
 

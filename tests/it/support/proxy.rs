@@ -450,6 +450,12 @@ impl Proxy {
         std::fs::write(&self.config, text).expect("the file can be written");
     }
 
+    /// Where the configuration is.
+    #[allow(dead_code, reason = "tests/chaos has no use for it")]
+    pub(crate) fn config(&self) -> &Path {
+        &self.config
+    }
+
     /// SIGTERM: drain and end.
     pub(crate) async fn term(&self) {
         self.signal("TERM").await;
