@@ -43,7 +43,7 @@ pub(super) struct CacheFigures {
     pub(super) sets: u64,
     /// Dropped to make room.
     pub(super) evictions: u64,
-    /// Dropped because they could not be reused any more.
+    /// Whose lifetime ended: they were fetched anew, or dropped.
     pub(super) expirations: u64,
     /// Dropped because an invalidation matched them.
     pub(super) invalidations: u64,
@@ -174,6 +174,11 @@ pub(super) struct EndpointDocument {
     pub(super) count: u64,
     /// Requests answered with 5xx.
     pub(super) errors: u64,
+    /// Requests answered with 4xx.
+    pub(super) client_errors: u64,
+    /// Requests by the class of the answer's status: `2xx`, …, `other`; classes
+    /// that none had are left out.
+    pub(super) statuses: BTreeMap<&'static str, u64>,
     pub(super) success_rate_percent: f64,
     pub(super) avg_ms: f64,
     pub(super) min_ms: f64,

@@ -63,10 +63,10 @@ fn cache(written: &str) -> Result<CacheResult, Problem> {
 fn status(written: &str) -> Result<(u16, u16), Problem> {
     let class = written
         .strip_suffix("xx")
-        .and_then(|class| class.parse().ok());
-    let class = class.filter(|class| (1..=5_u16).contains(class));
-    let code = written.parse().ok();
-    let code = code.filter(|code| (100..=999_u16).contains(code));
+        .and_then(|class| class.parse::<u16>().ok());
+    let class = class.filter(|class| (1..=5).contains(class));
+    let code = written.parse::<u16>().ok();
+    let code = code.filter(|code| (100..=999).contains(code));
     match (class, code) {
         (Some(class), _) => Ok((class * 100, class * 100 + 99)),
         (None, Some(code)) => Ok((code, code)),

@@ -53,7 +53,10 @@ pub(super) struct HistoryDocument {
     pub(super) hits: Vec<u64>,
     pub(super) misses: Vec<u64>,
     /// Answered with 5xx.
+    /// Answered with 5xx.
     pub(super) errors: Vec<u64>,
+    /// Answered with 4xx.
+    pub(super) client_errors: Vec<u64>,
     pub(super) p50_ms: Vec<f64>,
     pub(super) p95_ms: Vec<f64>,
     pub(super) p99_ms: Vec<f64>,
@@ -97,6 +100,8 @@ pub(super) struct PeriodDocument {
     pub(super) misses: u64,
     pub(super) hit_rate_percent: f64,
     pub(super) errors: u64,
+    /// Answered with 4xx.
+    pub(super) client_errors: u64,
     pub(super) success_rate_percent: f64,
     pub(super) p50_ms: f64,
     pub(super) p95_ms: f64,

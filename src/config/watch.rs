@@ -36,7 +36,7 @@ pub(super) fn health(mut table: Table<'_>) -> HealthConfig {
         queue_critical: table.option("queue_critical", 1_000, number(), "The same, critical."),
         hit_rate_warning_percent: table.option("hit_rate_warning_percent", 30, Whole { min: 0, max: 100 }, "A hit rate below it is a warning; 0: never."),
         evictions_warning_per_hour: table.option("evictions_warning_per_hour", 11, number(), "Responses evicted before 70 % of their lifetime was over."),
-        memory_warning_percent: table.option("memory_warning_percent", 95, percent(), "How full the store in memory is; 101: never."),
+        memory_warning_percent: table.option("memory_warning_percent", 95, percent(), "How full the store in memory is, where it also evicts early; 101: never."),
         lag_warning: table.option("lag_warning", seconds(2), lag(), "How far the instance is behind the invalidation log."),
         lag_critical: table.option("lag_critical", seconds(30), lag(), "The same, critical."),
     };

@@ -52,7 +52,7 @@ impl Telemetry {
         let sample = Sample {
             at: now,
             cache: event.cache,
-            is_error: event.status.is_server_error(),
+            status: event.status,
             elapsed: event.elapsed,
             // Of a route, exchanges are counted where they are made.
             upstream: event.upstream.filter(|_| route.template().is_none()),
@@ -88,7 +88,8 @@ impl Telemetry {
 
     /// Counts a request that was refused before anything was made of it, as one
     /// of no route: what it asked for may be anything, so neither its method
-    /// nor its path is told, and no endpoint is counted.
+    /// nor its path is told, and it counts for the endpoint `other`. So it is in
+    /// every total that other requests are in.
     pub fn refused(&self, status: StatusCode, elapsed: Duration, client: IpAddr) {
         let Ok(method) = Method::from_bytes(b"-") else {
             return;
@@ -108,6 +109,13 @@ impl Telemetry {
             span: None,
         };
         self.unrouted.count(MethodLabel::from(&method), &event);
+        self.endpoints.record_other(&Sample {
+            at: event.at,
+            cache: event.cache,
+            status,
+            elapsed,
+            upstream: None,
+        });
         self.rate.record(event.at);
         self.access.write(&event, self.unrouted.name(), event.at);
         self.tail.write(&event, self.unrouted.name(), event.at);

@@ -62,7 +62,7 @@ pub(super) const CACHE_EVICTIONS_EARLY: Family = counter(
 );
 pub(super) const CACHE_EXPIRATIONS: Family = counter(
     "pannier_cache_expirations_total",
-    "Stored responses dropped because they could not be reused any more.",
+    "Stored responses whose lifetime ended: fetched anew, or dropped.",
     &["route"],
 );
 pub(super) const CACHE_INVALIDATIONS: Family = counter(

@@ -372,7 +372,15 @@ fn memory(situation: &Situation, thresholds: &HealthConfig) -> Indicator {
     };
     let fill = situation.memory_fill_percent;
     let found = format!("the store in memory is {fill:.0} % full");
-    scale.judge(fill, found, "raise `memory.bytes_max`, or lower lifetimes")
+    if situation.evictions_early < thresholds.evictions_warning_per_hour {
+        // A full store that lets go of what is old does what it is for.
+        return scale.indicator(Level::Healthy, Some(fill), Some(scale.warning), found, "");
+    }
+    scale.judge(
+        fill,
+        found,
+        "it lets go of what is asked for again: raise `memory.bytes_max`, or lower lifetimes",
+    )
 }
 
 fn of_redis(redis: &RedisSituation, thresholds: &HealthConfig) -> Vec<Indicator> {

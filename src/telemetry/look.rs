@@ -144,6 +144,9 @@ impl Telemetry {
                 if request.is_error {
                     totals.errors += request.count;
                 }
+                if request.is_client_error {
+                    totals.client_errors += request.count;
+                }
                 if request.cache.is_from_store() {
                     totals.hits += request.count;
                 }

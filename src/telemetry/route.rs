@@ -71,6 +71,8 @@ pub struct RequestCount {
     pub status: String,
     /// Whether the status is a 5xx.
     pub is_error: bool,
+    /// Whether it is a 4xx.
+    pub is_client_error: bool,
     /// How the cache answered.
     pub cache: CacheResult,
     /// How many.
@@ -88,7 +90,7 @@ pub struct CacheCounts {
     pub sets: u64,
     /// Dropped to make room.
     pub evictions: u64,
-    /// Dropped because they could not be reused any more.
+    /// Whose lifetime ended: fetched anew, or dropped.
     pub expirations: u64,
     /// Dropped because an invalidation matched them.
     pub invalidations: u64,
@@ -252,6 +254,7 @@ impl RouteTelemetry {
                         all.push(RequestCount {
                             method,
                             is_error: status.is_error(),
+                            is_client_error: status.is_client_error(),
                             status: status.label(),
                             cache,
                             count,

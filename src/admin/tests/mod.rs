@@ -207,6 +207,24 @@ impl Admin {
         self.ask("POST", target, &[]).await
     }
 
+    /// What the data plane would have told of a request with this status.
+    fn answer(&self, path: &str, status: StatusCode) {
+        self.telemetry.served(&ResponseServed {
+            at: self.telemetry.now(),
+            route: None,
+            method: &Method::GET,
+            path,
+            status,
+            cache: CacheResult::Bypass,
+            elapsed: Duration::from_millis(1),
+            upstream: None,
+            body_bytes: None,
+            saved: None,
+            client: None,
+            span: None,
+        });
+    }
+
     /// What the data plane would have told.
     fn serve(&self, route: Option<&str>, path: &str, cache: CacheResult, millis: u64) {
         let route = route.map(|name| self.telemetry.route(name, "/users/{id}"));
