@@ -108,34 +108,27 @@ pub enum Sort {
 }
 
 impl Sort {
-    /// The first `most` of these, sorted.
+    /// The first `most` of these, sorted; by name they are already.
     pub(super) fn first(self, mut endpoints: Vec<Value>, most: usize) -> Vec<Value> {
-        let figure = |pointers: [&'static str; 2]| {
-            move |endpoint: &Value| {
-                let found = pointers
-                    .iter()
-                    .find_map(|at| endpoint.pointer(at)?.as_f64());
-                found.unwrap_or(-1.0)
-            }
-        };
-        let by: Option<Box<dyn Fn(&Value) -> f64>> = match self {
-            Self::Name => None,
-            Self::Count => Some(Box::new(figure(["/count", ""]))),
-            Self::Errors => Some(Box::new(figure(["/errors", ""]))),
-            Self::Misses => Some(Box::new(figure(["/cache/misses", "/misses"]))),
-            Self::HitRate => {
-                let rate = figure(["/cache/hit_rate_percent", ""]);
-                Some(Box::new(move |endpoint| -rate(endpoint)))
-            }
-            Self::Avg => Some(Box::new(figure(["/avg_ms", ""]))),
-            Self::P95 => Some(Box::new(figure(["/p95_ms", ""]))),
-            Self::P99 => Some(Box::new(figure(["/p99_ms", ""]))),
-        };
-        if let Some(by) = by {
-            endpoints.sort_by(|one, other| by(other).total_cmp(&by(one)));
-        }
+        endpoints.sort_by(|one, other| self.weight(other).total_cmp(&self.weight(one)));
         endpoints.truncate(most);
         endpoints
+    }
+
+    /// What is more of comes first.
+    fn weight(self, endpoint: &Value) -> f64 {
+        let figure = |pointer: &str| endpoint.pointer(pointer).and_then(Value::as_f64);
+        let found = match self {
+            Self::Name => None,
+            Self::Count => figure("/count"),
+            Self::Errors => figure("/errors"),
+            Self::Misses => figure("/cache/misses").or_else(|| figure("/misses")),
+            Self::HitRate => figure("/cache/hit_rate_percent").map(|rate| 100.0 - rate),
+            Self::Avg => figure("/avg_ms"),
+            Self::P95 => figure("/p95_ms"),
+            Self::P99 => figure("/p99_ms"),
+        };
+        found.unwrap_or(-1.0)
     }
 }
 
