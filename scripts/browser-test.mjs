@@ -220,6 +220,7 @@ async function opensEveryTab(browser, at) {
   await tab(page, "Cache").click();
   await page.locator("#panel-cache").getByText("set-cookie").first().waitFor();
   await page.locator("#panel-cache").getByText("private").first().waitFor();
+  await page.getByRole("region", { name: "Top keys by misses" }).locator("tbody tr").first().waitFor();
   // Live: a figure moves without anyone touching the page.
   await tab(page, "Endpoints").click();
   const cell = page.locator("#panel-endpoints tbody tr", { hasText: "GET /api/products/{id}" }).locator("td").nth(1);

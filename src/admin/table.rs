@@ -240,7 +240,7 @@ fn cache_routes() -> Vec<AdminRoute> {
         AdminRoute {
             path: "/cache/top-keys",
             verb: Verb::Get,
-            summary: "The keys that the store answers most, by hits and by bytes.",
+            summary: "The keys that the store answers most, by hits and by bytes, and those it misses most.",
             parameters: &[LIMIT],
             answer: Answer::Document(shape::<TopKeysDocument>()),
             handler: get(watch::top_keys),

@@ -12,8 +12,8 @@ use super::parameters::{LimitQuery, Parameters, WindowQuery};
 use super::problem::Problem;
 use super::shapes::{percent, rounded};
 use super::watch_shapes::{
-    HealthDocument, HistoryDocument, IndicatorDocument, PeriodDocument, SummaryDocument,
-    TopKeyDocument, TopKeysDocument,
+    HealthDocument, HistoryDocument, IndicatorDocument, MissedKeyDocument, PeriodDocument,
+    SummaryDocument, TopKeyDocument, TopKeysDocument,
 };
 use super::{advice, cache};
 use crate::telemetry::health::{Assessment, assess};
@@ -159,12 +159,23 @@ pub(super) async fn top_keys(
 ) -> Result<Json<TopKeysDocument>, Problem> {
     let limit = query.limit()?;
     let keys = control.telemetry.top_keys();
+    let missed = control.telemetry.missed_keys().by_hits(limit);
     let documents = |keys: Vec<TopKey>| keys.into_iter().map(top_key).collect();
     Ok(Json(TopKeysDocument {
         timestamp: rfc3339::text(control.telemetry.now()),
         by_hits: documents(keys.by_hits(limit)),
         by_bytes: documents(keys.by_bytes(limit)),
+        by_misses: missed.into_iter().map(missed_key).collect(),
     }))
+}
+
+fn missed_key(key: TopKey) -> MissedKeyDocument {
+    MissedKeyDocument {
+        route: key.route.to_string(),
+        path: key.path.to_string(),
+        misses: key.hits,
+        error: key.error,
+    }
 }
 
 fn top_key(key: TopKey) -> TopKeyDocument {

@@ -121,6 +121,18 @@ pub(super) struct TopKeysDocument {
     pub(super) timestamp: String,
     pub(super) by_hits: Vec<TopKeyDocument>,
     pub(super) by_bytes: Vec<TopKeyDocument>,
+    /// Those that the origin answered most.
+    pub(super) by_misses: Vec<MissedKeyDocument>,
+}
+
+/// A route and a path that the origin answers; queries are left out.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct MissedKeyDocument {
+    pub(super) route: String,
+    pub(super) path: String,
+    pub(super) misses: u64,
+    /// By how much the figure may be too high.
+    pub(super) error: u64,
 }
 
 /// A route and a path; queries are left out, all of a path count together.

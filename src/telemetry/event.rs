@@ -68,6 +68,8 @@ impl Telemetry {
         if event.cache.is_from_store() {
             let bytes = event.body_bytes.unwrap_or(0);
             self.top_keys.record(route.name(), event.path, bytes, now);
+        } else if event.cache == CacheResult::Miss {
+            self.missed_keys.record(route.name(), event.path, 0, now);
         }
         self.access.write(event, route.name(), now);
         self.tail.write(event, route.name(), now);

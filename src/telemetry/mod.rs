@@ -85,6 +85,7 @@ pub struct Telemetry {
     proxy_headers_refused: Counter,
     upstream: Arc<UpstreamCounters>,
     top_keys: TopKeys,
+    missed_keys: TopKeys,
     history: parking_lot::Mutex<History>,
     access: AccessLog,
     tail: Tail,
@@ -115,6 +116,7 @@ impl Telemetry {
             proxy_headers_refused: Counter::default(),
             upstream: Arc::default(),
             top_keys: TopKeys::default(),
+            missed_keys: TopKeys::default(),
             access: AccessLog::default(),
             tail: Tail::default(),
             spans: Spans::default(),
@@ -199,6 +201,12 @@ impl Telemetry {
         &self.top_keys
     }
 
+    /// The keys of routes that the origin answers most.
+    #[must_use]
+    pub fn missed_keys(&self) -> &TopKeys {
+        &self.missed_keys
+    }
+
     /// The access log.
     #[must_use]
     pub fn access(&self) -> &AccessLog {
@@ -277,6 +285,7 @@ impl Telemetry {
             route.reset_cache_counts();
         }
         self.top_keys.reset();
+        self.missed_keys.reset();
         *self.redis_baseline.lock() = RedisCounts::of(&self.redis, &RedisCounts::default());
     }
 

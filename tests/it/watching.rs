@@ -239,3 +239,23 @@ async fn a_response_whose_lifetime_ended_and_that_was_fetched_anew_has_expired()
     assert_eq!(proxy.route_figure("the-x", "sets").await, 3);
     assert_eq!(proxy.route_figure("the-x", "expirations").await, 2);
 }
+
+#[tokio::test]
+async fn the_keys_that_are_missed_most_are_told() {
+    let origin = origin::new().otherwise(ok("x").max_age(60)).run().await;
+    let proxy = proxy::new(&origin)
+        .route("/search", |route| route.name("search"))
+        .run()
+        .await;
+    for number in 0..5 {
+        proxy.get(&format!("/search?q={number}")).await.was(Miss);
+    }
+    proxy.get("/search?q=0").await.was(Hit);
+    let top = proxy.admin_get("/cache/top-keys").await.json();
+    let missed = &top["by_misses"][0];
+    assert_eq!(
+        (&missed["path"], &missed["misses"]),
+        (&"/search".into(), &5.into())
+    );
+    assert_eq!(top["by_hits"][0]["hits"], 1, "{top:#}");
+}

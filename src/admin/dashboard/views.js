@@ -243,6 +243,11 @@ function caches(refresh) {
   ], { sorted: caption.endsWith("bytes") ? 3 : 2, filter: null, most: 10, empty: "Nothing was answered from the store yet." });
   const byHits = keys("Top keys by hits");
   const byWeight = keys("Top keys by bytes");
+  const byMisses = new Table("Top keys by misses", [
+    { title: "Path", left: true, mono: true, of: (row) => row.path, show: (row) => row.path },
+    { title: "Route", left: true, of: (row) => row.route, show: (row) => row.route },
+    key("Misses", (row) => row.misses, count),
+  ], { sorted: 2, filter: null, most: 10, empty: "Nothing was missed yet." });
   const reasons = new Table("Reasons for not storing", [
     { title: "Reason", left: true, mono: true, of: (row) => row.reason, show: (row) => row.reason },
     { title: "Route", left: true, of: (row) => row.route, show: (row) => row.route },
@@ -260,7 +265,7 @@ function caches(refresh) {
       panel("Routes", "since the last reset", routes.element),
       make("div", { class: "grid-wide" }, command.element, panel("Redis", null, redis.element, noRedis)),
       make("div", { class: "grid2" }, panel("Most asked for", "estimated; queries left out", byHits.element), panel("Most bytes", "estimated; queries left out", byWeight.element)),
-      panel("Why answers were not stored", null, reasons.element),
+      make("div", { class: "grid2" }, panel("Most missed", "estimated; queries left out", byMisses.element), panel("Why answers were not stored", null, reasons.element)),
     ],
     table: routes,
     async update() {
@@ -278,6 +283,7 @@ function caches(refresh) {
       command.routes(rows.map((row) => row.name));
       byHits.show(top.by_hits);
       byWeight.show(top.by_bytes);
+      byMisses.show(top.by_misses);
       reasons.show(rows.flatMap((row) => Object.entries(row.refusals).map(([reason, answers]) => ({ reason, route: row.name, count: answers }))));
       noRedis.hidden = cache.redis.configured;
       redis.element.hidden = !cache.redis.configured;
