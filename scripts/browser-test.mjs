@@ -167,6 +167,10 @@ async function main() {
     await worksByKeyboard(browser, left);
     await asksForTheToken(browser, guarded);
     await isReadableEverywhere(browser, left);
+    await readsChartsByPointer(browser, left);
+    await keepsSortAndFilterInTheAddress(browser, left);
+    await showsManyLongNames(browser, await crowded(app));
+    await saysThatTheProxyIsGone(browser, await instance("doomed", { app }));
     if (wantsPictures) await takePictures(browser, left);
   } finally {
     await browser.close();
@@ -216,6 +220,7 @@ async function opensEveryTab(browser, at) {
   await tab(page, "Cache").click();
   await page.locator("#panel-cache").getByText("set-cookie").first().waitFor();
   await page.locator("#panel-cache").getByText("private").first().waitFor();
+  await page.getByRole("region", { name: "Top keys by misses" }).locator("tbody tr").first().waitFor();
   // Live: a figure moves without anyone touching the page.
   await tab(page, "Endpoints").click();
   const cell = page.locator("#panel-endpoints tbody tr", { hasText: "GET /api/products/{id}" }).locator("td").nth(1);
@@ -373,6 +378,89 @@ function contrast() {
     if (ratio < 4.5) faint.add(`${element.textContent.trim().slice(0, 30)} ${ratio.toFixed(2)}`);
   }
   return [...faint];
+}
+
+async function readsChartsByPointer(browser, at) {
+  for (const width of [1280, 768, 390]) {
+    const page = await open(browser, at, { viewport: { width, height: 900 } });
+    await page.locator("#live[data-state=live]").waitFor();
+    const chart = page.locator("#panel-overview .chart").first();
+    await chart.scrollIntoViewIfNeeded();
+    const box = await chart.boundingBox();
+    await page.mouse.move(box.x + box.width - 12, box.y + box.height / 2);
+    await page.locator("#panel-overview .chart .cursor").first().waitFor({ state: "attached" });
+    await page.locator("#panel-overview .legend", { hasText: /at \d\d:\d\d/ }).first().waitFor();
+    await page.mouse.move(1, 1);
+    await eventually("the cursor to go", async () => (await page.locator("#panel-overview .chart .cursor").count()) === 0);
+    await page.getByText(/times in .* \(UTC/).first().waitFor();
+    await isCalm(page);
+  }
+  console.log("a pointer reads a minute off a chart, at three widths");
+}
+
+async function keepsSortAndFilterInTheAddress(browser, at) {
+  const page = await open(browser, at);
+  await tab(page, "Endpoints").click();
+  await page.locator("#panel-endpoints tbody tr").nth(3).waitFor();
+  await page.getByRole("columnheader", { name: /^p95/ }).getByRole("button").click();
+  await page.getByPlaceholder("Filter by method or path").fill("products");
+  const address = await eventually("both in the address", async () => {
+    const found = await page.evaluate(() => location.href);
+    return /#endpoints\?sort=p95&filter=products$/.test(found) && found;
+  });
+  const again = await page.context().newPage();
+  await again.goto(address);
+  await again.locator("#panel-endpoints tbody tr").first().waitFor();
+  assert.equal(await again.getByPlaceholder("Filter by method or path").inputValue(), "products");
+  assert.equal(await again.getByRole("columnheader", { name: /^p95/ }).getAttribute("aria-sort"), "descending");
+  await isCalm(page);
+  console.log("sort and filter are in the address");
+}
+
+/** A proxy that was asked for 300 endpoints, with long names. */
+async function crowded(app) {
+  const at = await instance("crowded", { app });
+  const letters = "abcdefghij";
+  for (let number = 0; number < 300; number += 1) {
+    const word = [...String(number)].map((digit) => letters[digit]).join("");
+    await request(at.data, "GET", `/api/${word}/${"a-name-that-goes-on-and-on-".repeat(5)}end`);
+  }
+  return at;
+}
+
+async function showsManyLongNames(browser, at) {
+  for (const width of [1280, 768, 390]) {
+    const page = await open(browser, at, { viewport: { width, height: 900 } });
+    await tab(page, "Endpoints").click();
+    await page.locator("#panel-endpoints tbody tr").nth(150).waitFor();
+    const scroll = await page.locator("#panel-endpoints .scroll").evaluate((one) => one.scrollWidth - one.clientWidth);
+    assert.ok(scroll <= 0, `figures are pushed off the table by ${scroll} px at ${width} px`);
+    for (const name of ["Requests", "5xx", "p95"]) {
+      const heading = page.getByRole("columnheader", { name: new RegExp(`^${name}`) });
+      const box = await heading.boundingBox();
+      assert.ok(box && box.x >= 0 && box.x + box.width <= width, `${name} is in sight at ${width} px`);
+    }
+    await isCalm(page);
+  }
+  console.log("300 endpoints with long names leave their figures in sight, at three widths");
+}
+
+async function saysThatTheProxyIsGone(browser, at) {
+  const page = await open(browser, at);
+  await page.locator("#live[data-state=live]").waitFor();
+  await page.locator(".indicators li[data-level=unjudged]").first().waitFor();
+  at.child.kill("SIGSTOP");
+  await page.locator("#lost").waitFor({ timeout: 15000 });
+  assert.match(await page.locator("#lost").textContent(), /does not answer.*What is shown is from/);
+  assert.equal(await page.locator("#level").getAttribute("data-level"), "unknown");
+  assert.match(await page.title(), /no answer/);
+  at.child.kill("SIGCONT");
+  await page.locator("#live[data-state=live]").waitFor();
+  await page.locator("#lost").waitFor({ state: "hidden" });
+  at.child.kill("SIGKILL");
+  await page.locator("#lost").waitFor();
+  await isCalm(page, /ERR_|Failed to load/);
+  console.log("a proxy that hangs or is gone is shown as such");
 }
 
 async function takePictures(browser, at) {

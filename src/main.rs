@@ -9,6 +9,8 @@ use clap::{Parser, Subcommand};
 use pannier::app::{self, Addresses, StartError};
 use pannier::cli::purge::{self, PurgeArgs};
 use pannier::cli::stats::{self, StatsArgs};
+use pannier::cli::tail::{self, TailArgs};
+use pannier::cli::top::{self, TopArgs};
 use pannier::config::{self, Config, ListenAddress, Problems};
 use pannier::demo;
 use pannier::telemetry::logging::{self, LogFormat};
@@ -51,6 +53,10 @@ enum Command {
     Purge(PurgeArgs),
     /// Prints the figures of a running proxy
     Stats(StatsArgs),
+    /// Shows what is asked for, missed and slow, as it goes
+    Top(TopArgs),
+    /// Prints requests as they are answered
+    Tail(TailArgs),
 }
 
 fn main() -> ExitCode {
@@ -64,7 +70,15 @@ fn main() -> ExitCode {
         }),
         Command::Stats(args) => ask(async |out| {
             let target = args.admin.target()?;
-            stats::stats(&args, &target, out).await
+            stats::stats(&args, &target, std::io::stdout().is_terminal(), out).await
+        }),
+        Command::Top(args) => ask(async |out| {
+            let target = args.admin.target()?;
+            top::top(&args, &target, std::io::stdout().is_terminal(), out).await
+        }),
+        Command::Tail(args) => ask(async |out| {
+            let target = args.admin.target()?;
+            tail::tail(&args, &target, out).await
         }),
     }
 }
@@ -81,13 +95,20 @@ fn run(file: &Path, log_format: LogFormat) -> ExitCode {
 
 fn check(file: &Path) -> ExitCode {
     match config::load(file) {
-        Ok(config) => match app::check(&config) {
-            Ok(()) => {
-                println!("{}: no problems", file.display());
-                ExitCode::SUCCESS
+        Ok(config) => {
+            let found = app::check(&config);
+            for warning in &found.warnings {
+                eprintln!("{}: warning: {warning}", file.display());
             }
-            Err(error) => not_started(&error),
-        },
+            for problem in &found.problems {
+                failed(problem);
+            }
+            if !found.problems.is_empty() {
+                return ExitCode::from(EXIT_CONFIG);
+            }
+            println!("{}: no problems", file.display());
+            ExitCode::SUCCESS
+        }
         Err(problems) => misconfigured(&problems),
     }
 }
@@ -106,9 +127,10 @@ fn serve(config: Config, file: Option<PathBuf>, ready: impl FnOnce(&Addresses)) 
 
 fn not_started(error: &StartError) -> ExitCode {
     let code = failed(error);
-    match error {
-        StartError::Tls(_) => ExitCode::from(EXIT_CONFIG),
-        _ => code,
+    if error.is_of_the_configuration() {
+        ExitCode::from(EXIT_CONFIG)
+    } else {
+        code
     }
 }
 

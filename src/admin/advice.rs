@@ -14,8 +14,24 @@ const UNCHANGED_PERCENT: f64 = 20.0;
 /// Above it memory is called full.
 const FULL_PERCENT: f64 = 90.0;
 
-/// For one route.
-pub(super) fn of_route(cache: &CacheFigures) -> Vec<String> {
+/// Whether memory as a whole is full.
+pub(super) fn is_full(document: &CacheDocument) -> bool {
+    let summary = &document.summary;
+    super::shapes::percent(summary.bytes, summary.max_bytes, 0.0) > FULL_PERCENT
+}
+
+/// What the hit rate would be if so many misses were hits.
+fn brings(cache: &CacheFigures, saved: u64) -> String {
+    let hits = cache.hits + saved.min(cache.misses);
+    let then = super::shapes::percent(hits, cache.total_requests, 0.0);
+    format!(
+        "the hit rate would be up to {then:.0} % in the place of {:.0} %",
+        cache.hit_rate_percent
+    )
+}
+
+/// For one route; `is_full`: memory as a whole is.
+pub(super) fn of_route(cache: &CacheFigures, is_full: bool) -> Vec<String> {
     let mut advice = Vec::new();
     if cache.total_requests < REQUESTS_MIN {
         return advice;
@@ -27,7 +43,8 @@ pub(super) fn of_route(cache: &CacheFigures) -> Vec<String> {
         && let Some(what_to_do) = of_refusal(reason)
     {
         advice.push(format!(
-            "{count} responses were not stored because of `{reason}`: {what_to_do}"
+            "{count} responses were not stored because of `{reason}`: {what_to_do}; {}",
+            brings(cache, *count)
         ));
     }
     if is_never_stored && !advice.is_empty() {
@@ -36,7 +53,7 @@ pub(super) fn of_route(cache: &CacheFigures) -> Vec<String> {
     if is_never_stored {
         advice.push(
             "no response was ever stored: the `Cache-Status` field of a response says why; \
-             `ttl` and `ignore_headers` of the route decide what is stored"
+             `ttl` of the route decides for responses that state no lifetime of their own"
                 .to_owned(),
         );
         return advice;
@@ -44,18 +61,21 @@ pub(super) fn of_route(cache: &CacheFigures) -> Vec<String> {
     let unchanged = super::shapes::percent(cache.unchanged, cache.misses, 0.0);
     if unchanged > UNCHANGED_PERCENT {
         advice.push(format!(
-            "{unchanged:.0} % of its misses are expiries of unchanged bodies; a longer `ttl` or \
-             an `ETag` would save them"
+            "{unchanged:.0} % of its misses are expiries of unchanged bodies; with a longer \
+             `ttl` or an `ETag`, {}",
+            brings(cache, cache.unchanged)
         ));
     }
     if cache.evictions * 5 > cache.sets {
-        let bound = if cache.max_size > 0 {
-            "`entries_max` of the route"
-        } else {
-            "`memory.bytes_max`"
+        let is_bound = cache.max_size > 0 && cache.size * 20 >= cache.max_size * 19;
+        let bound = match (is_bound, is_full) {
+            (true, _) => "`entries_max` of the route",
+            (false, true) => "`memory.bytes_max`",
+            (false, false) => "`memory.entries_max`, which binds before `memory.bytes_max` does",
         };
         advice.push(format!(
-            "more than a fifth of what was stored was evicted to make room: raise {bound}"
+            "more than a fifth of what was stored was evicted to make room: raise {bound}; {}",
+            brings(cache, cache.evictions_early)
         ));
     }
     if is_low && cache.invalidations * 2 > cache.sets {
@@ -65,19 +85,24 @@ pub(super) fn of_route(cache: &CacheFigures) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if is_low && cache.expirations * 2 > cache.sets {
-        advice.push(
-            "more than half of what was stored expired: raise `ttl` or \
-             `stale_while_revalidate` of the route"
-                .to_owned(),
-        );
+    // Short lifetimes, or keys that are never asked for again: what expired was.
+    let is_short = cache.expirations * 2 > cache.sets;
+    if is_low && is_short && unchanged <= UNCHANGED_PERCENT {
+        advice.push(format!(
+            "lifetimes are short: {} of {} stored responses expired; with a longer `ttl`, or \
+             `stale_while_revalidate`, of the route, {}",
+            cache.expirations,
+            cache.sets,
+            brings(cache, cache.expirations)
+        ));
     }
     if is_low && advice.is_empty() {
-        advice.push(
-            "responses are stored and seldom asked for again: leave query parameters and \
-             headers that do not change the response out of `[routes.key]`"
-                .to_owned(),
-        );
+        advice.push(format!(
+            "keys explode: {} responses were stored for {} requests, and few of them are asked \
+             for again; leave query parameters and headers that do not change the response out \
+             of `[routes.key]`",
+            cache.sets, cache.total_requests
+        ));
     }
     advice
 }
@@ -87,15 +112,16 @@ pub(super) fn of_route(cache: &CacheFigures) -> Vec<String> {
 fn of_refusal(reason: &str) -> Option<&'static str> {
     Some(match reason {
         "set-cookie" => {
-            "`ignore_headers = [\"set-cookie\"]` of the route, where the cookie means nothing here"
+            "let the application set the cookie elsewhere; where everybody gets this page and \
+             the cookie means nothing, `set_cookie = \"strip\"` of the route"
         }
         "no-store" => {
-            "`ignore_headers = [\"cache-control\"]` of the route, where the application says so \
-             of everything"
+            "that is right for what is private; where everybody gets the same, let the \
+             application say so with `s-maxage`, for caches alone with `CDN-Cache-Control`"
         }
         "private" => {
-            "each is for one user; where it is not, let the application say `public`, else take \
-             the route out"
+            "each is for one user, and stays with the origin; where it is not, let the \
+             application say `public`"
         }
         "authorization" => "`key.headers = [\"Authorization\"]` of the route stores one for each",
         "no-freshness" => "give the route a `ttl`",
@@ -112,9 +138,16 @@ pub(super) fn of_all(document: &CacheDocument) -> Vec<String> {
     let mut advice = Vec::new();
     let summary = &document.summary;
     let full = super::shapes::percent(summary.bytes, summary.max_bytes, 0.0);
-    if full > FULL_PERCENT {
+    let early: u64 = document
+        .caches
+        .values()
+        .map(|cache| cache.evictions_early)
+        .sum();
+    // A full store that lets go of what is old does what it is for.
+    if full > FULL_PERCENT && early * 20 > summary.total_misses.max(1) {
         advice.push(format!(
-            "memory is {full:.0} % full: raise `memory.bytes_max`"
+            "memory is {full:.0} % full, and {early} responses were evicted early: raise \
+             `memory.bytes_max`"
         ));
     }
     if document.redis.configured {
@@ -159,6 +192,7 @@ mod tests {
     fn cache(hits: u64, misses: u64) -> CacheFigures {
         let total_requests = hits + misses;
         CacheFigures {
+            path: "/x".to_owned(),
             size: 1,
             max_size: 10,
             utilization_percent: 10.0,
@@ -183,17 +217,18 @@ mod tests {
 
     #[test]
     fn too_few_requests_are_not_judged() {
-        assert!(of_route(&cache(0, 99)).is_empty());
+        assert!(of_route(&cache(0, 99), false).is_empty());
     }
 
     #[test]
     fn a_good_rate_needs_no_advice() {
-        assert!(of_route(&cache(95, 5)).is_empty());
+        assert!(of_route(&cache(95, 5), false).is_empty());
     }
 
     #[test]
     fn each_cause_names_its_option() {
         let evicted = CacheFigures {
+            size: 10,
             evictions: 30,
             ..cache(100, 100)
         };
@@ -222,14 +257,59 @@ mod tests {
             (evicted, "entries_max"),
             (expired, "ttl"),
             (unchanged, "ETag"),
-            (refused, "ignore_headers"),
+            (refused, "set_cookie"),
             (invalidated, "invalidations"),
             (never, "Cache-Status"),
             (cache(10, 200), "routes.key"),
         ] {
-            let advice = of_route(&figures);
+            let advice = of_route(&figures, false);
             assert_eq!(advice.len(), 1, "{advice:?}");
             assert!(advice[0].contains(option), "{advice:?}");
+        }
+    }
+
+    #[test]
+    fn advice_never_points_at_what_is_private() {
+        for reason in ["no-store", "private", "set-cookie"] {
+            let refused = CacheFigures {
+                refusals: [(reason, 190)].into(),
+                ..cache(10, 190)
+            };
+            let advice = of_route(&refused, false).join("; ");
+            assert!(!advice.contains("ignore_headers"), "{advice}");
+        }
+    }
+
+    #[test]
+    fn short_lifetimes_are_told_from_keys_that_explode_and_by_what_they_cost() {
+        let short = CacheFigures {
+            expirations: 150,
+            ..cache(40, 160)
+        };
+        let advice = of_route(&short, false).join("; ");
+        assert!(advice.contains("lifetimes are short"), "{advice}");
+        assert!(
+            advice.contains("up to 95 % in the place of 20 %"),
+            "{advice}"
+        );
+        let exploding = of_route(&cache(10, 200), false).join("; ");
+        assert!(exploding.contains("keys explode"), "{exploding}");
+    }
+
+    #[test]
+    fn the_bound_that_binds_is_named() {
+        let evicting = |size| CacheFigures {
+            size,
+            evictions: 90,
+            ..cache(100, 100)
+        };
+        for (size, is_full, bound) in [
+            (10, false, "`entries_max` of the route"),
+            (5, true, "`memory.bytes_max`;"),
+            (5, false, "`memory.entries_max`"),
+        ] {
+            let advice = of_route(&evicting(size), is_full).join("; ");
+            assert!(advice.contains(bound), "{advice}");
         }
     }
 }

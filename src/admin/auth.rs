@@ -56,7 +56,8 @@ impl Guard {
     }
 
     fn admits(&self, method: &Method, uri: &Uri, fields: &HeaderMap) -> Result<(), Problem> {
-        if OPEN.contains(&uri.path()) {
+        // PURGE, BAN and their kin mean a site's path, not a probe.
+        if OPEN.contains(&uri.path()) && method.is_safe() {
             return Ok(());
         }
         match &self.token {
@@ -74,7 +75,7 @@ impl Guard {
     /// Refuses a name that others could point to this machine.
     fn is_known(&self, host: Option<&[u8]>) -> Result<(), Problem> {
         match host {
-            Some(host) if !is_local_or_address(host) && !self.is_configured(host) => {
+            Some(host) if !self.knows(host) => {
                 let detail = format!(
                     "`{}` is neither an address nor localhost nor in `[admin] hosts`, and no admin token is configured",
                     String::from_utf8_lossy(host)
@@ -83,6 +84,11 @@ impl Guard {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether an authority is this machine or one of the listener's own names.
+    pub(super) fn knows(&self, authority: &[u8]) -> bool {
+        is_local_or_address(authority) || self.is_configured(authority)
     }
 
     fn is_configured(&self, authority: &[u8]) -> bool {

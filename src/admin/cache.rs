@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 
 use super::control::Control;
-use super::operations::InvalidateRequest;
+use super::operations::{InvalidateRequest, Invalidated, Scope};
 use super::parameters::{InvalidateQuery, Parameters, Segments, TierQuery};
 use super::problem::Problem;
 use super::shapes::{
@@ -66,6 +66,7 @@ pub(super) fn document(control: &Control) -> CacheDocument {
         caches.insert(
             route.name.to_string(),
             CacheFigures {
+                path: route.path.to_string(),
                 size,
                 max_size: route.entries_max.unwrap_or(0),
                 utilization_percent,
@@ -143,27 +144,57 @@ pub(super) async fn invalidate_route(
     perform(&control, request).await
 }
 
-async fn perform(
+/// Invalidates, logs it, and says what came of it.
+pub(super) async fn perform(
     control: &Control,
     request: InvalidateRequest,
 ) -> Result<Json<InvalidatedDocument>, Problem> {
-    let scope = request.scope.to_string();
-    let logged = request.scope.without_query();
-    let soft = request.soft;
+    let invalidated = list(&request.scopes, Scope::to_string);
+    let logged = list(&request.scopes, Scope::without_query);
+    let is_tags = request.scopes.iter().all(Scope::is_tag);
+    let (soft, dry_run) = (request.soft, request.is_dry_run);
     let done = control.operations.invalidate(request).await?;
-    tracing::info!(
-        scope = logged,
-        soft,
-        position = done.position,
-        "invalidated by an operator"
-    );
+    let note = note(&done, is_tags);
+    if !dry_run {
+        tracing::info!(
+            scope = logged,
+            soft,
+            position = done.position,
+            matched = done.matched,
+            note,
+            "invalidated by an operator"
+        );
+    }
     Ok(Json(InvalidatedDocument {
-        invalidated: scope,
+        invalidated,
         soft,
+        dry_run,
+        matched: done.matched,
+        note,
         position: done.position,
         acknowledged: done.acknowledged,
         missing: done.missing,
     }))
+}
+
+fn list(scopes: &[Scope], write: impl Fn(&Scope) -> String) -> String {
+    let written: Vec<String> = scopes.iter().map(write).collect();
+    written.join(", ")
+}
+
+/// What an operator may not have expected.
+fn note(done: &Invalidated, is_tags: bool) -> Option<&'static str> {
+    if !done.may_match {
+        return Some("no route can match: nothing is ever stored for it");
+    }
+    if done.matched != Some(0) {
+        return None;
+    }
+    Some(if is_tags {
+        "unknown tag: no response in this instance's memory carries it"
+    } else {
+        "no response in this instance's memory matched"
+    })
 }
 
 /// `POST /cache/clear`

@@ -25,9 +25,11 @@ mod parameters;
 mod performance;
 mod probes;
 mod problem;
+mod purge;
 mod serve;
 mod shapes;
 mod table;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -59,6 +61,7 @@ pub fn router(control: Arc<Control>) -> Router {
     router
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::wrong_method)
+        .layer(from_fn_with_state(Arc::clone(&control), purge::answer))
         .layer(from_fn_with_state(Arc::clone(&control), auth::check))
         .layer(from_fn(serve::bound_request))
         .with_state(control)

@@ -37,6 +37,11 @@ pub trait Operations: Send + Sync {
     /// What is known of the log and the fleet; `None` without Redis.
     fn followed(&self) -> Option<Followed>;
 
+    /// Whether it takes nothing new and is about to end.
+    fn is_draining(&self) -> bool {
+        false
+    }
+
     /// Whether it listens, is not draining, and its configuration is loaded.
     fn is_ready(&self) -> bool;
 }
@@ -44,10 +49,12 @@ pub trait Operations: Send + Sync {
 /// One invalidation.
 #[derive(Clone, Debug)]
 pub struct InvalidateRequest {
-    /// What becomes invalid.
-    pub scope: Scope,
+    /// What becomes invalid: what any of these matches.
+    pub scopes: Vec<Scope>,
     /// Marks stale instead: what may be served stale still is.
     pub soft: bool,
+    /// Only says what would be matched; nothing becomes invalid.
+    pub is_dry_run: bool,
     /// How long to wait for the fleet to acknowledge; `None`: not at all.
     pub wait: Option<Duration>,
 }
@@ -68,6 +75,11 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// Whether it names a tag.
+    pub(super) fn is_tag(&self) -> bool {
+        matches!(self, Self::Tag(_))
+    }
+
     /// The same for the log: without a query, which may hold a secret.
     pub(super) fn without_query(&self) -> String {
         let mut text = self.to_string();
@@ -93,6 +105,12 @@ impl fmt::Display for Scope {
 /// What came of an invalidation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Invalidated {
+    /// How many usable responses in this instance's memory it matched; `None`
+    /// where counting would have taken too long, or another count was under way.
+    pub matched: Option<u64>,
+    /// Whether a route, as far as the routes of the fleet are known, can have
+    /// stored anything that it matches.
+    pub may_match: bool,
     /// Its position in the log; `None` where there is no log to stand in
     /// (no Redis configured) or it could not be appended yet.
     pub position: Option<String>,

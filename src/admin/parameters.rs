@@ -147,20 +147,18 @@ pub(super) struct InvalidateQuery {
     url: Option<String>,
     soft: Option<String>,
     wait: Option<String>,
+    dry_run: Option<String>,
 }
 
 impl InvalidateQuery {
     /// What is asked; `routes` are those that exist.
     pub(super) fn request(self, routes: &[RouteFigures]) -> Result<InvalidateRequest, Problem> {
-        let soft = self.soft.as_deref().map_or(Ok(false), boolean)?;
+        let soft = flag("soft", self.soft.as_deref())?;
+        let is_dry_run = flag("dry_run", self.dry_run.as_deref())?;
         let wait = self.wait.as_deref().map(wait).transpose()?;
         let scope = match (self.pattern, self.route, self.tag, self.url) {
             (None, None, None, None) => Scope::All,
-            (Some(written), None, None, None) => {
-                let pattern = Pattern::parse(&written)
-                    .map_err(|error| Problem::bad(format!("pattern is `{written}`: {error}")))?;
-                Scope::Pattern(pattern)
-            }
+            (Some(written), None, None, None) => Scope::Pattern(pattern(&written)?),
             (None, Some(name), None, None) => Scope::Route(route(&name, routes)?),
             (None, None, Some(written), None) => Scope::Tag(tag(&written)?),
             (None, None, None, Some(written)) => Scope::Url(url(&written)?),
@@ -170,7 +168,12 @@ impl InvalidateQuery {
                 ));
             }
         };
-        Ok(InvalidateRequest { scope, soft, wait })
+        Ok(InvalidateRequest {
+            scopes: vec![scope],
+            soft,
+            is_dry_run,
+            wait,
+        })
     }
 
     /// What is asked of the route that the path names.
@@ -200,14 +203,27 @@ impl InvalidateQuery {
     }
 }
 
-fn boolean(written: &str) -> Result<bool, Problem> {
+fn flag(name: &str, written: Option<&str>) -> Result<bool, Problem> {
     match written {
-        "true" | "1" | "" => Ok(true),
-        "false" | "0" => Ok(false),
-        other => Err(Problem::bad(format!(
-            "soft is `{other}`; expected true or false"
+        Some("true" | "1" | "") => Ok(true),
+        None | Some("false" | "0") => Ok(false),
+        Some(other) => Err(Problem::bad(format!(
+            "{name} is `{other}`; expected true or false"
         ))),
     }
+}
+
+/// A pattern of paths; a query is refused as it is in `proxy.toml`, where it
+/// would match nothing either.
+pub(super) fn pattern(written: &str) -> Result<Pattern, Problem> {
+    if written.contains(['?', '#']) {
+        return Err(Problem::bad(format!(
+            "pattern is `{written}`: a pattern has no query; it speaks of the path, and every \
+             query of it is included. `url` names one URL with its query"
+        )));
+    }
+    Pattern::parse(written)
+        .map_err(|error| Problem::bad(format!("pattern is `{written}`: {error}")))
 }
 
 fn wait(written: &str) -> Result<Duration, Problem> {
@@ -231,7 +247,7 @@ fn route(name: &str, routes: &[RouteFigures]) -> Result<Arc<str>, Problem> {
     })
 }
 
-fn tag(written: &str) -> Result<Box<str>, Problem> {
+pub(super) fn tag(written: &str) -> Result<Box<str>, Problem> {
     let is_tag = !written.is_empty()
         && written.len() <= TAG_BYTES_MAX
         && written.bytes().all(|byte| byte.is_ascii_graphic());
@@ -244,7 +260,7 @@ fn tag(written: &str) -> Result<Box<str>, Problem> {
     }
 }
 
-fn url(written: &str) -> Result<Uri, Problem> {
+pub(super) fn url(written: &str) -> Result<Uri, Problem> {
     let refused = || {
         Problem::bad(format!(
             "url is `{written}`; expected `http://host/path?query` or `/path?query`, escaped"
@@ -284,18 +300,18 @@ mod tests {
 
     #[test]
     fn what_is_clear_is_read() {
-        assert_eq!(asked("").unwrap().scope, Scope::All);
-        assert_eq!(asked("tag=a").unwrap().scope, Scope::Tag("a".into()));
+        assert_eq!(asked("").unwrap().scopes, [Scope::All]);
+        assert_eq!(asked("tag=a").unwrap().scopes, [Scope::Tag("a".into())]);
         let request = asked("pattern=/a/**&soft=true&wait=250ms").unwrap();
-        assert_eq!(request.scope.to_string(), "pattern /a/**");
+        assert_eq!(request.scopes[0].to_string(), "pattern /a/**");
         assert!(request.soft);
         assert_eq!(request.wait, Some(Duration::from_millis(250)));
         assert_eq!(
-            asked("url=%2Fa%3Fb%3D1").unwrap().scope.to_string(),
+            asked("url=%2Fa%3Fb%3D1").unwrap().scopes[0].to_string(),
             "url /a?b=1"
         );
         let secret = asked("url=http://h/a%3Ftoken%3D1").unwrap();
-        assert_eq!(secret.scope.without_query(), "url http://h/a?…");
+        assert_eq!(secret.scopes[0].without_query(), "url http://h/a?…");
         assert!(asked("url=http://example.org/a").is_ok());
         assert!(asked("route=users").is_ok());
     }
@@ -307,6 +323,9 @@ mod tests {
             "pattern=a",
             "pattern=",
             "pattern=/a&tag=b",
+            "pattern=/a%3Fx%3D1",
+            "pattern=/a%23x",
+            "dry_run=maybe",
             "route=nobody",
             "tag=",
             "tag=two%20words",
@@ -326,7 +345,7 @@ mod tests {
     fn a_route_is_found_without_its_first_slash() {
         let query = InvalidateQuery::default();
         let request = query.request_for_route("api/items", &routes()).unwrap();
-        assert_eq!(request.scope, Scope::Route("/api/items".into()));
+        assert_eq!(request.scopes, [Scope::Route("/api/items".into())]);
         let elsewhere = InvalidateQuery {
             tag: Some("a".to_owned()),
             ..InvalidateQuery::default()

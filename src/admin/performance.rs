@@ -19,7 +19,7 @@ use super::shapes::{
 use super::{advice, cache, watch};
 use crate::semantics::outcome::CacheResult;
 use crate::telemetry::cgroup::CgroupFigures;
-use crate::telemetry::endpoints::{EndpointFigures, OTHER};
+use crate::telemetry::endpoints::{CLASSES, EndpointFigures, OTHER};
 use crate::telemetry::labels::MethodLabel;
 use crate::telemetry::process::ProcessFigures;
 use crate::telemetry::{milliseconds, rfc3339, template};
@@ -83,6 +83,9 @@ pub(super) async fn most_requested(
     Ok(Json(figures.iter().take(limit).map(document).collect()))
 }
 
+/// The classes of status codes, in the order in which they are counted.
+const CLASS_NAMES: [&str; CLASSES] = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"];
+
 fn document(figures: &EndpointFigures) -> EndpointDocument {
     let latency = &figures.latency;
     let from_store = CacheResult::ALL
@@ -98,6 +101,12 @@ fn document(figures: &EndpointFigures) -> EndpointDocument {
         endpoint: figures.template.to_string(),
         count: figures.count,
         errors: figures.errors,
+        client_errors: figures.by_class[3],
+        statuses: CLASS_NAMES
+            .into_iter()
+            .zip(figures.by_class)
+            .filter(|(_, count)| *count > 0)
+            .collect(),
         success_rate_percent: percent(successes, figures.count, 100.0),
         avg_ms: rounded(milliseconds(latency.avg)),
         min_ms: rounded(milliseconds(latency.min)),
@@ -169,6 +178,7 @@ pub(super) async fn cache_rates(
 
 fn cache_document(control: &Control) -> CachePerformanceDocument {
     let document = cache::document(control);
+    let is_full = advice::is_full(&document);
     CachePerformanceDocument {
         overall_hit_rate_percent: document.summary.overall_hit_rate_percent,
         recommendations: advice::of_all(&document),
@@ -181,7 +191,7 @@ fn cache_document(control: &Control) -> CachePerformanceDocument {
                     misses: figures.misses,
                     total_requests: figures.total_requests,
                     hit_rate_percent: figures.hit_rate_percent,
-                    recommendations: advice::of_route(&figures),
+                    recommendations: advice::of_route(&figures, is_full),
                 };
                 (name, advice)
             })

@@ -5,10 +5,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
 use http::StatusCode;
 use http_body::Body;
 use hyper::server::conn::http1;
@@ -21,6 +21,7 @@ use tokio::time::{sleep, timeout};
 
 use super::parameters::WAIT_MAX;
 use super::problem::Problem;
+use super::purge::OwnPort;
 
 /// Open connections; further ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 256;
@@ -44,6 +45,11 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// Answers on `listener` until `drain` completes, then finishes the requests
 /// it has. Made for a current-thread runtime of its own.
 pub async fn serve(listener: TcpListener, router: Router, drain: impl Future<Output = ()>) {
+    // PURGE tells the listener's own name from a site's by it.
+    let router = match listener.local_addr() {
+        Ok(address) => router.layer(Extension(OwnPort(address.port()))),
+        Err(_) => router,
+    };
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let (draining, is_draining) = watch::channel(false);
     let mut connections = JoinSet::new();

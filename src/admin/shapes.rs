@@ -24,6 +24,8 @@ pub(super) struct CacheDocument {
 /// The cache of one route.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct CacheFigures {
+    /// The route's path.
+    pub(super) path: String,
     /// Responses stored in memory.
     pub(super) size: u64,
     /// How many the route may store; 0: no bound of its own.
@@ -41,7 +43,7 @@ pub(super) struct CacheFigures {
     pub(super) sets: u64,
     /// Dropped to make room.
     pub(super) evictions: u64,
-    /// Dropped because they could not be reused any more.
+    /// Whose lifetime ended: they were fetched anew, or dropped.
     pub(super) expirations: u64,
     /// Dropped because an invalidation matched them.
     pub(super) invalidations: u64,
@@ -129,6 +131,15 @@ pub(super) struct InvalidatedDocument {
     pub(super) invalidated: String,
     /// Whether stored responses were marked stale instead.
     pub(super) soft: bool,
+    /// Whether nothing was done: the answer says what would be matched.
+    pub(super) dry_run: bool,
+    /// Usable responses in this instance's memory that it matched; null where
+    /// they were too many to be counted in a second, or another count was
+    /// under way.
+    pub(super) matched: Option<u64>,
+    /// What deserves attention: no route can match, the tag is unknown, no
+    /// response matched. Null where there is nothing to say.
+    pub(super) note: Option<&'static str>,
     /// Position in the fleet's log; null without one.
     pub(super) position: Option<String>,
     /// Instances known to apply it.
@@ -163,6 +174,11 @@ pub(super) struct EndpointDocument {
     pub(super) count: u64,
     /// Requests answered with 5xx.
     pub(super) errors: u64,
+    /// Requests answered with 4xx.
+    pub(super) client_errors: u64,
+    /// Requests by the class of the answer's status: `2xx`, …, `other`; classes
+    /// that none had are left out.
+    pub(super) statuses: BTreeMap<&'static str, u64>,
     pub(super) success_rate_percent: f64,
     pub(super) avg_ms: f64,
     pub(super) min_ms: f64,

@@ -16,7 +16,7 @@ use super::shapes::{
     UpstreamDocument,
 };
 use super::watch_shapes::{HealthDocument, HistoryDocument, SummaryDocument, TopKeysDocument};
-use super::{auth, cache, dashboard, openapi, performance, probes, watch};
+use super::{auth, cache, dashboard, openapi, performance, probes, tail, watch};
 
 /// One path.
 pub(super) struct AdminRoute {
@@ -109,6 +109,12 @@ const SOFT: Parameter = Parameter {
     about: "true: marks stored responses stale instead of dropping them.",
     choices: &["true", "false"],
 };
+const DRY_RUN: Parameter = Parameter {
+    name: "dry_run",
+    is_in_path: false,
+    about: "true: only says what would be matched.",
+    choices: &["true", "false"],
+};
 const WAIT: Parameter = query(
     "wait",
     "How long to wait for the fleet to acknowledge: 250ms, 1s; at most 60s.",
@@ -192,6 +198,25 @@ fn probe_routes() -> Vec<AdminRoute> {
             handler: get(watch::history),
         },
         AdminRoute {
+            path: "/tail",
+            verb: Verb::Get,
+            summary: "Requests as they are answered, one JSON object a line, until the client leaves.",
+            parameters: const {
+                &[
+                    query("route", "Of this route alone."),
+                    Parameter {
+                        name: "cache",
+                        is_in_path: false,
+                        about: "Answered so by the cache.",
+                        choices: &["hit", "stale", "revalidated", "miss", "bypass"],
+                    },
+                    query("status", "With this status: 404, or 5xx."),
+                ]
+            },
+            answer: Answer::Text("application/x-ndjson"),
+            handler: get(tail::tail),
+        },
+        AdminRoute {
             path: "/queues",
             verb: Verb::Get,
             summary: "What is in flight or waits, and how much may.",
@@ -215,7 +240,7 @@ fn cache_routes() -> Vec<AdminRoute> {
         AdminRoute {
             path: "/cache/top-keys",
             verb: Verb::Get,
-            summary: "The keys that the store answers most, by hits and by bytes.",
+            summary: "The keys that the store answers most, by hits and by bytes, and those it misses most.",
             parameters: &[LIMIT],
             answer: Answer::Document(shape::<TopKeysDocument>()),
             handler: get(watch::top_keys),
@@ -235,6 +260,7 @@ fn cache_routes() -> Vec<AdminRoute> {
                     ),
                     SOFT,
                     WAIT,
+                    DRY_RUN,
                 ]
             },
             answer: Answer::Document(shape::<InvalidatedDocument>()),
@@ -252,6 +278,7 @@ fn cache_routes() -> Vec<AdminRoute> {
                     ),
                     SOFT,
                     WAIT,
+                    DRY_RUN,
                 ]
             },
             answer: Answer::Document(shape::<InvalidatedDocument>()),

@@ -12,8 +12,8 @@ use super::parameters::{LimitQuery, Parameters, WindowQuery};
 use super::problem::Problem;
 use super::shapes::{percent, rounded};
 use super::watch_shapes::{
-    HealthDocument, HistoryDocument, IndicatorDocument, PeriodDocument, SummaryDocument,
-    TopKeyDocument, TopKeysDocument,
+    HealthDocument, HistoryDocument, IndicatorDocument, MissedKeyDocument, PeriodDocument,
+    SummaryDocument, TopKeyDocument, TopKeysDocument,
 };
 use super::{advice, cache};
 use crate::telemetry::health::{Assessment, assess};
@@ -37,8 +37,9 @@ pub(super) fn health_document(control: &Control) -> HealthDocument {
     let assessment = assessment(&control.telemetry, &*control.operations);
     let caches = cache::document(control);
     let mut recommendations = advice::of_all(&caches);
+    let is_full = advice::is_full(&caches);
     for (name, figures) in &caches.caches {
-        let of_route = advice::of_route(figures).into_iter();
+        let of_route = advice::of_route(figures, is_full).into_iter();
         recommendations.extend(of_route.map(|advice| format!("route `{name}`: {advice}")));
     }
     HealthDocument {
@@ -84,6 +85,7 @@ pub(super) async fn history(
         hits: counts(|minute| minute.counts.hits),
         misses: counts(|minute| minute.counts.misses),
         errors: counts(|minute| minute.counts.errors),
+        client_errors: counts(|minute| minute.counts.client_errors),
         p50_ms: figures(|minute| milliseconds(minute.p50)),
         p95_ms: figures(|minute| milliseconds(minute.p95)),
         p99_ms: figures(|minute| milliseconds(minute.p99)),
@@ -136,6 +138,7 @@ fn period(period: &Period) -> PeriodDocument {
         misses: counts.misses,
         hit_rate_percent: percent(counts.hits, counts.hits + counts.misses, 0.0),
         errors: counts.errors,
+        client_errors: counts.client_errors,
         success_rate_percent: percent(successes, counts.requests, 100.0),
         p50_ms: rounded(milliseconds(period.p50)),
         p95_ms: rounded(milliseconds(period.p95)),
@@ -156,12 +159,23 @@ pub(super) async fn top_keys(
 ) -> Result<Json<TopKeysDocument>, Problem> {
     let limit = query.limit()?;
     let keys = control.telemetry.top_keys();
+    let missed = control.telemetry.missed_keys().by_hits(limit);
     let documents = |keys: Vec<TopKey>| keys.into_iter().map(top_key).collect();
     Ok(Json(TopKeysDocument {
         timestamp: rfc3339::text(control.telemetry.now()),
         by_hits: documents(keys.by_hits(limit)),
         by_bytes: documents(keys.by_bytes(limit)),
+        by_misses: missed.into_iter().map(missed_key).collect(),
     }))
+}
+
+fn missed_key(key: TopKey) -> MissedKeyDocument {
+    MissedKeyDocument {
+        route: key.route.to_string(),
+        path: key.path.to_string(),
+        misses: key.hits,
+        error: key.error,
+    }
 }
 
 fn top_key(key: TopKey) -> TopKeyDocument {

@@ -53,7 +53,10 @@ pub(super) struct HistoryDocument {
     pub(super) hits: Vec<u64>,
     pub(super) misses: Vec<u64>,
     /// Answered with 5xx.
+    /// Answered with 5xx.
     pub(super) errors: Vec<u64>,
+    /// Answered with 4xx.
+    pub(super) client_errors: Vec<u64>,
     pub(super) p50_ms: Vec<f64>,
     pub(super) p95_ms: Vec<f64>,
     pub(super) p99_ms: Vec<f64>,
@@ -97,6 +100,8 @@ pub(super) struct PeriodDocument {
     pub(super) misses: u64,
     pub(super) hit_rate_percent: f64,
     pub(super) errors: u64,
+    /// Answered with 4xx.
+    pub(super) client_errors: u64,
     pub(super) success_rate_percent: f64,
     pub(super) p50_ms: f64,
     pub(super) p95_ms: f64,
@@ -116,6 +121,18 @@ pub(super) struct TopKeysDocument {
     pub(super) timestamp: String,
     pub(super) by_hits: Vec<TopKeyDocument>,
     pub(super) by_bytes: Vec<TopKeyDocument>,
+    /// Those that the origin answered most.
+    pub(super) by_misses: Vec<MissedKeyDocument>,
+}
+
+/// A route and a path that the origin answers; queries are left out.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct MissedKeyDocument {
+    pub(super) route: String,
+    pub(super) path: String,
+    pub(super) misses: u64,
+    /// By how much the figure may be too high.
+    pub(super) error: u64,
 }
 
 /// A route and a path; queries are left out, all of a path count together.

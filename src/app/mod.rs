@@ -34,9 +34,12 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::cgroup::CgroupFigures;
 use crate::telemetry::prometheus::Exporter;
 
+mod check;
+mod checks;
 mod coherence;
 mod descriptors;
 mod history;
+mod matched;
 mod operations;
 mod reload;
 mod signals;
@@ -44,6 +47,7 @@ mod spool;
 mod sweep;
 mod warm;
 
+pub use checks::{Findings, check};
 use coherence::{Coherence, Figures};
 use operations::Running;
 
@@ -77,6 +81,19 @@ pub enum StartError {
     Metrics(#[from] ::prometheus::Error),
 }
 
+impl StartError {
+    /// Whether the configuration is at fault, and not the moment or the machine.
+    #[must_use]
+    pub fn is_of_the_configuration(&self) -> bool {
+        let is_busy = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
+        match self {
+            Self::Tls(_) | Self::Site(_) | Self::Redis(_) => true,
+            Self::Listen(error) | Self::AdminListen(_, error) => !is_busy(error),
+            Self::Thread(_) | Self::Metrics(_) => false,
+        }
+    }
+}
+
 /// Where a running proxy listens.
 #[derive(Clone, Debug)]
 pub struct Addresses {
@@ -106,15 +123,6 @@ pub fn run(
     let sockets = server::bind(&entrances, config.threads, ceiling).map_err(StartError::Listen)?;
     let runtime = runtime()?;
     runtime.block_on(serve(config, file, tls, sockets, ready))
-}
-
-/// Looks whether the files that a configuration names can be used, as far as
-/// nothing runs without them.
-///
-/// # Errors
-/// [`StartError`] as [`run`] would give it.
-pub fn check(config: &Config) -> Result<(), StartError> {
-    load_tls(config).map(drop)
 }
 
 fn load_tls(config: &Config) -> Result<Option<Arc<Tls>>, StartError> {
@@ -205,6 +213,7 @@ async fn serve(
     });
     tokio::spawn(sweep::run(Arc::clone(&shared)));
     tokio::spawn(history::run(Arc::clone(&shared.telemetry), fleet.clone()));
+    tokio::spawn(check::run(Arc::clone(&shared)));
     tokio::spawn(warm::keep_for_ever(Arc::clone(&shared)));
     #[cfg(feature = "otlp")]
     {

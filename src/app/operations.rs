@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use super::coherence;
+use super::matched::{Counted, Counting};
 use crate::admin::{
     Bounds, FleetFigures, InstanceFigures, InvalidateRequest, Invalidated, OperationError,
     Operations, RedisBounds, RouteFigures, Scope as Asked, Tier,
@@ -23,6 +24,7 @@ pub(super) struct Running {
     /// `None` where there is no Redis.
     fleet: Option<Arc<Fleet>>,
     started_millis: u64,
+    counting: Counting,
 }
 
 impl Running {
@@ -31,6 +33,7 @@ impl Running {
             started_millis: shared.clock.now().unix_millis(),
             shared,
             fleet,
+            counting: Counting::new(),
         }
     }
 }
@@ -40,16 +43,36 @@ impl Operations for Running {
         &self,
         request: InvalidateRequest,
     ) -> BoxFuture<'_, Result<Invalidated, OperationError>> {
-        let ban = Ban {
-            scope: scope(request.scope),
-            is_soft: request.soft,
+        let is_soft = request.soft;
+        let scopes: Vec<Scope> = request.scopes.into_iter().map(scope).collect();
+        let as_ban = |scope: &Scope| Ban {
+            scope: scope.clone(),
+            is_soft,
         };
+        let bans: Vec<Ban> = scopes.iter().map(as_ban).collect();
         Box::pin(async move {
             let invalidation = &self.shared.invalidation;
-            let receipt = invalidation.put_in_force(&[ban]).await;
+            let may_match = invalidation.may_meet(&bans);
+            let count = |counted| self.counting.count(&self.shared, scopes, counted);
+            if request.is_dry_run {
+                return Ok(Invalidated {
+                    matched: count(Counted::Usable).await,
+                    may_match,
+                    ..Invalidated::default()
+                });
+            }
+            let newest = invalidation.newest();
+            // In force here as soon as the first of the two is polled.
+            let (receipt, matched) = tokio::join!(
+                biased;
+                invalidation.put_in_force(&bans),
+                count(Counted::EndedSince(newest)),
+            );
             let wait = request.wait.unwrap_or_default();
             let said = invalidation.acknowledged(&receipt, wait).await;
             Ok(Invalidated {
+                matched,
+                may_match,
                 position: receipt.position.map(|position| position.to_string()),
                 acknowledged: said.by,
                 missing: said.missing,
@@ -147,6 +170,10 @@ impl Operations for Running {
             lag: self.shared.invalidation.lag(),
             instances: fleet.count(),
         })
+    }
+
+    fn is_draining(&self) -> bool {
+        self.shared.drain.is_draining()
     }
 
     fn is_ready(&self) -> bool {

@@ -2,11 +2,14 @@
 //! and when a file changes.
 //!
 //! Watched are directories, not files: editors and Kubernetes put a new
-//! file, or a new symlink, in the place of the old one.
+//! file, or a new symlink, in the place of the old one. What no directory tells of
+//! (the target of a symlink elsewhere, a single file mounted into a container, a
+//! network file system) is noticed by looking at the files every [`LOOK_EVERY`].
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +18,7 @@ use arc_swap::ArcSwap;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::signal::unix::Signal;
 use tokio::sync::Notify;
+use tokio::time::MissedTickBehavior;
 
 use super::signals;
 use crate::config::{self, Config, Limits};
@@ -23,6 +27,8 @@ use crate::server::tls::{self, Tls};
 
 /// Changes that come together are one.
 const GATHER: Duration = Duration::from_millis(200);
+/// Between two looks at the files themselves.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Reloads for ever.
 pub(super) async fn run(
@@ -36,6 +42,9 @@ pub(super) async fn run(
     watching.watch(&folders(&file, &shared.site().config));
     let mut hangup = signals::asked_to_reload();
     let mut in_force = text_of(&file);
+    let mut seen = stamps(&file, &shared.site().config);
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let is_asked = tokio::select! {
             () = heard(&mut hangup) => true,
@@ -43,7 +52,16 @@ pub(super) async fn run(
                 tokio::time::sleep(GATHER).await;
                 false
             }
+            _ = look.tick() => {
+                if stamps(&file, &shared.site().config) == seen {
+                    continue;
+                }
+                // Whoever writes may not be done.
+                tokio::time::sleep(GATHER).await;
+                false
+            }
         };
+        seen = stamps(&file, &shared.site().config);
         let found = text_of(&file);
         if is_asked || found != in_force {
             in_force = found;
@@ -83,6 +101,28 @@ fn folders(file: &Path, config: &Config) -> BTreeSet<PathBuf> {
         .map(|file| match file.parent() {
             Some(parent) if parent != Path::new("") => parent.to_owned(),
             _ => PathBuf::from("."),
+        })
+        .collect()
+}
+
+/// What tells that a file is another one, or was written: device, inode, size,
+/// seconds and nanoseconds of its last change. `None`: it is not there.
+type Stamp = Option<(u64, u64, u64, i64, i64)>;
+
+/// The stamps of all files that are read again, symlinks followed.
+fn stamps(file: &Path, config: &Config) -> Vec<Stamp> {
+    let of_tls = config.tls.iter().flat_map(tls::paths);
+    let files = std::iter::once(file).chain(of_tls);
+    files
+        .map(|file| {
+            let found = std::fs::metadata(file).ok()?;
+            Some((
+                found.dev(),
+                found.ino(),
+                found.size(),
+                found.mtime(),
+                found.mtime_nsec(),
+            ))
         })
         .collect()
 }
@@ -196,6 +236,27 @@ fn reload(file: &Path, shared: &Shared, limits: &ArcSwap<Limits>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_written_by_another_name_has_another_stamp() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = "127.0.0.1:3000".parse().unwrap();
+        let config = Config::default_for(config::Upstream::Http { authority });
+        let elsewhere = folder.path().join("elsewhere");
+        std::fs::create_dir(&elsewhere).unwrap();
+        let target = elsewhere.join("shop.toml");
+        std::fs::write(&target, "a").unwrap();
+        let link = folder.path().join("link.toml");
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        let mounted = folder.path().join("mounted.toml");
+        std::fs::hard_link(&target, &mounted).unwrap();
+        let before = [&link, &mounted].map(|file| stamps(file, &config));
+        std::fs::write(&target, "ab").unwrap();
+        for (file, before) in [&link, &mounted].into_iter().zip(before) {
+            assert_ne!(stamps(file, &config), before, "{}", file.display());
+        }
+        assert_eq!(stamps(Path::new("/nowhere"), &config), [None]);
+    }
 
     #[test]
     fn what_never_ends_and_what_may_block_is_not_read() {

@@ -8,8 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::Args;
 use http::header::AUTHORIZATION;
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -22,6 +23,9 @@ use crate::config::{self, AdminConfig, Problems, Secret};
 /// configuration's.
 pub const TOKEN_VARIABLE: &str = "PANNIER_ADMIN_TOKEN";
 
+/// The environment variable that names the admin listener.
+pub const ADDRESS_VARIABLE: &str = "PANNIER_ADMIN";
+
 /// An answer takes no longer: the longest wait the listener grants, and more.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 /// Bytes of an answer.
@@ -30,13 +34,18 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Where the admin listener is.
 #[derive(Args, Clone, Debug)]
 pub struct AdminArgs {
-    /// The admin listener, as http://host:port; by default that of the
-    /// configuration, which is not read where this is given. The token is
-    /// taken from PANNIER_ADMIN_TOKEN, else from the configuration
+    /// The admin listener, as http://host:port; by default what PANNIER_ADMIN
+    /// says, else that of the configuration, which is not read where either is
+    /// given. The token is taken from --token-file, else from
+    /// PANNIER_ADMIN_TOKEN, else from the configuration
     #[arg(long, value_name = "URL")]
     pub admin: Option<String>,
+    /// A file that holds the admin token
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// The configuration that names the admin listener; by default proxy.toml,
-    /// and, where there is none, http://127.0.0.1:9090 is asked
+    /// and, where there is none, http://127.0.0.1:9090 is asked. Only its [admin]
+    /// has to be valid
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -54,8 +63,13 @@ impl AdminArgs {
     /// Where the address or the configuration cannot be read, or the
     /// configuration says that there is no admin listener.
     pub fn target(&self) -> Result<AdminTarget, AdminError> {
-        let token = AdminTarget::token_of_environment();
-        if let Some(url) = &self.admin {
+        let token = match &self.token_file {
+            Some(path) => Some(token_in(path)?),
+            None => AdminTarget::token_of_environment(),
+        };
+        let address = std::env::var(ADDRESS_VARIABLE).ok();
+        let address = address.filter(|address| !address.is_empty());
+        if let Some(url) = self.admin.as_ref().or(address.as_ref()) {
             return AdminTarget::at(url, token);
         }
         let is_any_configured = self.config.is_some() || Path::new(CONFIG_DEFAULT).exists();
@@ -63,9 +77,8 @@ impl AdminArgs {
             return AdminTarget::at(ADMIN_DEFAULT, token);
         }
         let path = self.config.as_deref().unwrap_or(Path::new(CONFIG_DEFAULT));
-        let config = config::load(path)?;
-        let admin = config.admin.as_ref().ok_or(AdminError::Off)?;
-        Ok(AdminTarget::of_config(admin, token))
+        let admin = config::load_admin(path)?.ok_or(AdminError::Off)?;
+        Ok(AdminTarget::of_config(&admin, token))
     }
 }
 
@@ -85,7 +98,7 @@ pub enum AdminError {
     #[error("`{0}` is not an address like http://127.0.0.1:9090")]
     Url(String),
     /// The configuration cannot be read.
-    #[error("{0}")]
+    #[error("{0}\n`--admin URL` and PANNIER_ADMIN name the listener without a configuration")]
     Config(#[from] Problems),
     /// `admin.listen` is `"off"`.
     #[error("the configuration says `admin.listen = \"off\"`: there is nobody to ask")]
@@ -93,8 +106,13 @@ pub enum AdminError {
     /// The token holds what cannot stand in a field.
     #[error("the admin token holds characters that no HTTP field can carry")]
     Token,
+    /// `--token-file` cannot be read.
+    #[error("the token file {0} cannot be read: {1}")]
+    TokenFile(PathBuf, #[source] std::io::Error),
     /// Nobody answers.
-    #[error("{url} does not answer: {reason}")]
+    #[error(
+        "{url} does not answer: {reason}\nis Pannier running, and is this its `[admin] listen`? `--admin URL` or PANNIER_ADMIN names another"
+    )]
     Unreachable {
         /// Who was asked.
         url: String,
@@ -102,7 +120,7 @@ pub enum AdminError {
         reason: String,
     },
     /// It says no.
-    #[error("refused ({status}): {detail}")]
+    #[error("refused ({status}): {detail}{}", what_to_do(*status))]
     Refused {
         /// The status of the answer.
         status: StatusCode,
@@ -110,8 +128,13 @@ pub enum AdminError {
         detail: String,
     },
     /// Whoever answers is no Pannier.
-    #[error("{0} answers, but not as Pannier's admin listener does")]
+    #[error(
+        "{0} answers, but not as Pannier's admin listener does; is it the port of `[admin] listen`?"
+    )]
     Stranger(String),
+    /// `--route` names none.
+    #[error("there is no route `{0}`; `pannier stats` lists those there are")]
+    NoRoute(String),
     /// An instance did not acknowledge in time.
     #[error("not acknowledged within the wait by {0}")]
     Unacknowledged(String),
@@ -171,10 +194,85 @@ impl AdminTarget {
     /// # Errors
     /// Says who does not answer, or why it refused.
     pub async fn ask(&self, method: Method, target: &str) -> Result<Value, AdminError> {
-        let unreachable = |reason: String| AdminError::Unreachable {
+        let exchange = async {
+            let response = self.send(method, target).await?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+                .collect()
+                .await
+                .map_err(|error| self.unreachable(error.to_string()))?;
+            Ok((status, body.to_bytes()))
+        };
+        let (status, body) = timeout(ANSWER_TIMEOUT, exchange)
+            .await
+            .unwrap_or_else(|_| Err(self.unreachable("it took too long".to_owned())))?;
+        let document: Option<Value> = serde_json::from_slice(&body).ok();
+        if status.is_success() {
+            return document.ok_or_else(|| AdminError::Stranger(self.url.clone()));
+        }
+        Err(self.refusal(status, document.as_ref()))
+    }
+
+    /// Asks for lines without an end, and gives each to `take` until that says
+    /// that it was enough, or the listener ends the answer.
+    ///
+    /// # Errors
+    /// Says who does not answer, or why it refused; what `take` fails of.
+    pub async fn follow(
+        &self,
+        target: &str,
+        mut take: impl FnMut(&str) -> Result<bool, AdminError>,
+    ) -> Result<(), AdminError> {
+        let sent = timeout(ANSWER_TIMEOUT, self.send(Method::GET, target)).await;
+        let response =
+            sent.unwrap_or_else(|_| Err(self.unreachable("it took too long".to_owned())))?;
+        let status = response.status();
+        let mut body = response.into_body();
+        let mut rest: Vec<u8> = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| self.unreachable(innermost(&error)))?;
+            rest.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+            if rest.len() > ANSWER_BYTES_MAX {
+                return Err(AdminError::Stranger(self.url.clone()));
+            }
+            while let (true, Some(end)) = (
+                status.is_success(),
+                rest.iter().position(|byte| *byte == b'\n'),
+            ) {
+                let line: Vec<u8> = rest.drain(..=end).collect();
+                let line = String::from_utf8_lossy(&line);
+                let line = line.trim();
+                if !line.is_empty() && !take(line)? {
+                    return Ok(());
+                }
+            }
+        }
+        if status.is_success() {
+            return Ok(());
+        }
+        let document: Option<Value> = serde_json::from_slice(&rest).ok();
+        Err(self.refusal(status, document.as_ref()))
+    }
+
+    fn unreachable(&self, reason: String) -> AdminError {
+        AdminError::Unreachable {
             url: self.url.clone(),
             reason,
-        };
+        }
+    }
+
+    fn refusal(&self, status: StatusCode, document: Option<&Value>) -> AdminError {
+        let detail = document.and_then(|document| document["detail"].as_str());
+        match detail {
+            Some(detail) => AdminError::Refused {
+                status,
+                detail: detail.to_owned(),
+            },
+            None => AdminError::Stranger(self.url.clone()),
+        }
+    }
+
+    async fn send(&self, method: Method, target: &str) -> Result<Response<Incoming>, AdminError> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{target}", self.url));
@@ -190,34 +288,25 @@ impl AdminTarget {
             .map_err(|_| AdminError::Url(format!("{}{target}", self.url)))?;
         let client: Client<HttpConnector, Empty<Bytes>> =
             Client::builder(TokioExecutor::new()).build_http();
-        let exchange = async {
-            let response = client
-                .request(request)
-                .await
-                .map_err(|error| unreachable(innermost(&error)))?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
-                .collect()
-                .await
-                .map_err(|error| unreachable(error.to_string()))?;
-            Ok((status, body.to_bytes()))
-        };
-        let (status, body) = timeout(ANSWER_TIMEOUT, exchange)
-            .await
-            .unwrap_or_else(|_| Err(unreachable("it took too long".to_owned())))?;
-        let document: Option<Value> = serde_json::from_slice(&body).ok();
-        if status.is_success() {
-            return document.ok_or_else(|| AdminError::Stranger(self.url.clone()));
-        }
-        let detail = document
-            .as_ref()
-            .and_then(|document| document["detail"].as_str())
-            .ok_or_else(|| AdminError::Stranger(self.url.clone()))?;
-        Err(AdminError::Refused {
-            status,
-            detail: detail.to_owned(),
-        })
+        let sent = client.request(request).await;
+        sent.map_err(|error| self.unreachable(innermost(&error)))
     }
+}
+
+/// What an operator may do about a refusal.
+fn what_to_do(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => {
+            "\ngive the token of `[admin]` in PANNIER_ADMIN_TOKEN or by --token-file"
+        }
+        _ => "",
+    }
+}
+
+fn token_in(path: &Path) -> Result<Secret, AdminError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| AdminError::TokenFile(path.to_owned(), error))?;
+    Ok(Secret::new(text.trim()))
 }
 
 /// What began an error: "connection refused", not "client error".
@@ -288,6 +377,7 @@ mod tests {
         let path = directory.path().join("some.toml");
         let args = AdminArgs {
             admin: None,
+            token_file: None,
             config: Some(path.clone()),
         };
         assert!(matches!(args.target(), Err(AdminError::Config(_))));
@@ -295,6 +385,11 @@ mod tests {
         let listen = "[admin]\nlisten = \"127.0.0.1:7070\"\n";
         std::fs::write(&path, format!("{upstream}{listen}")).unwrap();
         assert_eq!(args.target().unwrap().url, "http://127.0.0.1:7070");
+        // What else is wrong with the file does not matter here.
+        std::fs::write(&path, format!("threads = \"x\"\n{listen}")).unwrap();
+        assert_eq!(args.target().unwrap().url, "http://127.0.0.1:7070");
+        std::fs::write(&path, "[admin]\nlisten = 7").unwrap();
+        assert!(matches!(args.target(), Err(AdminError::Config(_))));
         std::fs::write(&path, format!("{upstream}[admin]\nlisten = \"off\"\n")).unwrap();
         assert!(matches!(args.target(), Err(AdminError::Off)));
     }

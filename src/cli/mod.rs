@@ -4,5 +4,7 @@ pub mod client;
 mod columns;
 pub mod purge;
 pub mod stats;
+pub mod tail;
 #[cfg(test)]
 mod tests;
+pub mod top;

@@ -32,6 +32,12 @@ pub struct PurgeArgs {
     /// Marks stored responses stale instead of dropping them
     #[arg(long)]
     pub soft: bool,
+    /// Only says what would be matched; nothing becomes invalid
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Prints the answers as JSON, one a line
+    #[arg(long)]
+    pub json: bool,
     /// Waits so long for every instance to acknowledge: 250ms, 1s
     #[arg(long, value_name = "DURATION")]
     pub wait: Option<String>,
@@ -60,6 +66,9 @@ impl PurgeArgs {
                 if self.soft {
                     pairs.push(("soft", "true"));
                 }
+                if self.dry_run {
+                    pairs.push(("dry_run", "true"));
+                }
                 if let Some(wait) = &self.wait {
                     pairs.push(("wait", wait));
                 }
@@ -84,7 +93,11 @@ pub async fn purge(
         let answer = target
             .ask(Method::POST, &format!("/cache/invalidate{query}"))
             .await?;
-        writeln!(out, "{}", told(&answer))?;
+        if args.json {
+            writeln!(out, "{answer}")?;
+        } else {
+            writeln!(out, "{}", told(&answer))?;
+        }
         unacknowledged.extend(names(&answer["missing"]).map(str::to_owned));
     }
     unacknowledged.sort();
@@ -95,17 +108,22 @@ pub async fn purge(
     Ok(())
 }
 
-/// `invalidated pattern /a/**, log position 17-0, acknowledged by left`
+/// `invalidated pattern /a/**: 3 in this instance's memory, log position 17-0,
+/// acknowledged by left`
 fn told(answer: &Value) -> String {
-    let verb = if answer["soft"] == Value::Bool(true) {
-        "marked stale"
-    } else {
-        "invalidated"
+    let is = |key: &str| answer[key] == Value::Bool(true);
+    let verb = match (is("dry_run"), is("soft")) {
+        (true, false) => "would invalidate",
+        (true, true) => "would mark stale",
+        (false, false) => "invalidated",
+        (false, true) => "marked stale",
     };
-    let mut parts = vec![format!(
-        "{verb} {}",
-        answer["invalidated"].as_str().unwrap_or_default()
-    )];
+    let what = answer["invalidated"].as_str().unwrap_or_default();
+    let matched = match answer["matched"].as_u64() {
+        Some(matched) => format!("{matched} in this instance's memory"),
+        None => "not counted".to_owned(),
+    };
+    let mut parts = vec![format!("{verb} {what}: {matched}")];
     if let Some(position) = answer["position"].as_str() {
         parts.push(format!("log position {position}"));
     }
@@ -118,7 +136,12 @@ fn told(answer: &Value) -> String {
             parts.push(format!("{relation} {}", names.join(" ")));
         }
     }
-    parts.join(", ")
+    let mut line = parts.join(", ");
+    if let Some(note) = answer["note"].as_str() {
+        line.push_str("\n  note: ");
+        line.push_str(note);
+    }
+    line
 }
 
 fn names(list: &Value) -> impl Iterator<Item = &str> {
@@ -169,18 +192,24 @@ mod tests {
     #[test]
     fn what_came_of_it_is_told_in_a_line() {
         let answer = serde_json::json!({
-            "invalidated": "pattern /a/**", "soft": false, "position": "17-0",
+            "invalidated": "pattern /a/**", "soft": false, "dry_run": false, "matched": 3,
+            "note": null, "position": "17-0",
             "acknowledged": ["left", "middle"], "missing": ["right"],
         });
         assert_eq!(
             told(&answer),
-            "invalidated pattern /a/**, log position 17-0, \
+            "invalidated pattern /a/**: 3 in this instance's memory, log position 17-0, \
              acknowledged by left middle, not yet by right"
         );
         let alone = serde_json::json!({
-            "invalidated": "all", "soft": true, "position": null,
+            "invalidated": "all", "soft": true, "dry_run": true, "matched": 0,
+            "note": "no response in this instance's memory matched", "position": null,
             "acknowledged": [], "missing": [],
         });
-        assert_eq!(told(&alone), "marked stale all");
+        assert_eq!(
+            told(&alone),
+            "would mark stale all: 0 in this instance's memory\n  \
+             note: no response in this instance's memory matched"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! `pannier stats`: the figures of a running Pannier, as tables.
 
 use std::io::Write;
+use std::time::Duration;
 
 use clap::Args;
 use http::Method;
@@ -15,6 +16,18 @@ pub struct StatsArgs {
     /// Prints the whole document as JSON
     #[arg(long)]
     pub json: bool,
+    /// Shows so many endpoints
+    #[arg(long, value_name = "N")]
+    pub top: Option<usize>,
+    /// Shows this route alone
+    #[arg(long, value_name = "ROUTE")]
+    pub route: Option<String>,
+    /// By what endpoints are sorted
+    #[arg(long, value_enum, default_value_t = Sort::Name, value_name = "KEY")]
+    pub sort: Sort,
+    /// Shows it again and again, every 2 s or so often
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "2s", value_parser = super::top::interval)]
+    pub watch: Option<Duration>,
     /// Where to ask
     #[command(flatten)]
     pub admin: AdminArgs,
@@ -27,15 +40,96 @@ pub struct StatsArgs {
 pub async fn stats(
     args: &StatsArgs,
     target: &AdminTarget,
+    is_terminal: bool,
     out: &mut impl Write,
 ) -> Result<(), AdminError> {
-    let document = target.ask(Method::GET, "/stats").await?;
-    if args.json {
-        writeln!(out, "{document:#}")?;
-    } else {
-        write!(out, "{}", tables(&document))?;
+    loop {
+        let document = args.narrowed(target.ask(Method::GET, "/stats").await?)?;
+        match (args.json, args.watch) {
+            (true, None) => writeln!(out, "{document:#}")?,
+            // One a line, for those who read them as they come.
+            (true, Some(_)) => writeln!(out, "{document}")?,
+            (false, Some(_)) if is_terminal => write!(out, "{CLEAR}{}", tables(&document))?,
+            (false, _) => write!(out, "{}", tables(&document))?,
+        }
+        out.flush()?;
+        match args.watch {
+            Some(interval) => tokio::time::sleep(interval).await,
+            None => return Ok(()),
+        }
     }
-    Ok(())
+}
+
+/// Clears a terminal and goes to its first line.
+pub(super) const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
+
+impl StatsArgs {
+    /// What of the document is asked for, in the order asked for.
+    fn narrowed(&self, mut document: Value) -> Result<Value, AdminError> {
+        let endpoints = document["performance"]["endpoints"].take();
+        let mut endpoints = match endpoints {
+            Value::Array(endpoints) => endpoints,
+            _ => Vec::new(),
+        };
+        if let Some(route) = &self.route {
+            let caches = document["cache"]["caches"].take();
+            let Some(cache) = caches.get(route) else {
+                return Err(AdminError::NoRoute(route.clone()));
+            };
+            let template = cache["path"].as_str().unwrap_or(route).to_owned();
+            document["cache"]["caches"] = serde_json::json!({ route: cache });
+            endpoints.retain(|endpoint| endpoint["endpoint"] == template.as_str());
+        }
+        let most = self.top.unwrap_or(usize::MAX);
+        document["performance"]["endpoints"] = self.sort.first(endpoints, most).into();
+        Ok(document)
+    }
+}
+
+/// By what endpoints are sorted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Sort {
+    /// By path and method
+    Name,
+    /// The most requests first
+    Count,
+    /// The most 5xx first
+    Errors,
+    /// The most misses first
+    Misses,
+    /// The lowest hit rate first
+    HitRate,
+    /// The slowest average first
+    Avg,
+    /// The slowest 95th percentile first
+    P95,
+    /// The slowest 99th percentile first
+    P99,
+}
+
+impl Sort {
+    /// The first `most` of these, sorted; by name they are already.
+    pub(super) fn first(self, mut endpoints: Vec<Value>, most: usize) -> Vec<Value> {
+        endpoints.sort_by(|one, other| self.weight(other).total_cmp(&self.weight(one)));
+        endpoints.truncate(most);
+        endpoints
+    }
+
+    /// What is more of comes first.
+    fn weight(self, endpoint: &Value) -> f64 {
+        let figure = |pointer: &str| endpoint.pointer(pointer).and_then(Value::as_f64);
+        let found = match self {
+            Self::Name => None,
+            Self::Count => figure("/count"),
+            Self::Errors => figure("/errors"),
+            Self::Misses => figure("/cache/misses").or_else(|| figure("/misses")),
+            Self::HitRate => figure("/cache/hit_rate_percent").map(|rate| 100.0 - rate),
+            Self::Avg => figure("/avg_ms"),
+            Self::P95 => figure("/p95_ms"),
+            Self::P99 => figure("/p99_ms"),
+        };
+        found.unwrap_or(-1.0)
+    }
 }
 
 fn tables(document: &Value) -> String {
@@ -201,7 +295,7 @@ fn seconds(value: &Value) -> String {
     let Some(seconds) = value.as_f64() else {
         return "-".to_owned();
     };
-    let whole = std::time::Duration::from_secs_f64(seconds.max(0.0)).as_secs();
+    let whole = Duration::from_secs_f64(seconds.max(0.0)).as_secs();
     let (days, hours, minutes) = (whole / 86_400, whole / 3_600 % 24, whole / 60 % 60);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{whole} s"),
@@ -266,6 +360,28 @@ METHOD  ENDPOINT     COUNT  5XX  HIT RATE  AVG MS  P50 MS  P95 MS  P99 MS
 GET     /users/{id}      4    0    75.0 %    2.00    1.00    5.00    5.00
 "
         );
+    }
+
+    #[test]
+    fn endpoints_are_sorted_and_cut() {
+        let endpoint = |name: &str, count: u64, rate: f64| {
+            serde_json::json!({
+                "endpoint": name, "count": count, "cache": {"hit_rate_percent": rate},
+            })
+        };
+        let all = vec![
+            endpoint("/a", 1, 50.0),
+            endpoint("/b", 9, 10.0),
+            endpoint("/c", 5, 90.0),
+        ];
+        let names = |sort: Sort, most| {
+            let sorted = sort.first(all.clone(), most).into_iter();
+            let names = sorted.map(|one| one["endpoint"].as_str().unwrap_or_default().to_owned());
+            names.collect::<Vec<_>>()
+        };
+        assert_eq!(names(Sort::Name, 3), ["/a", "/b", "/c"]);
+        assert_eq!(names(Sort::Count, 2), ["/b", "/c"]);
+        assert_eq!(names(Sort::HitRate, 3), ["/b", "/a", "/c"]);
     }
 
     #[test]

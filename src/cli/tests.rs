@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 
-use super::client::{AdminArgs, AdminError, AdminTarget};
+use super::client::{AdminError, AdminTarget};
 use super::purge::{PurgeArgs, purge};
 use super::stats::{StatsArgs, stats};
 use crate::admin::{
@@ -31,6 +31,8 @@ impl Operations for Fleet {
     ) -> BoxFuture<'_, Result<Invalidated, OperationError>> {
         async {
             Ok(Invalidated {
+                matched: Some(3),
+                may_match: true,
                 position: Some("17-0".to_owned()),
                 acknowledged: vec!["left".to_owned()],
                 missing: vec!["right".to_owned()],
@@ -96,6 +98,12 @@ struct Program {
     purge: PurgeArgs,
 }
 
+#[derive(Parser)]
+struct StatsProgram {
+    #[command(flatten)]
+    stats: StatsArgs,
+}
+
 async fn purged(target: &AdminTarget, arguments: &[&str]) -> (Result<(), AdminError>, String) {
     let arguments = ["purge"].iter().chain(arguments);
     let program = Program::try_parse_from(arguments).unwrap();
@@ -111,8 +119,8 @@ async fn a_purge_prints_what_was_acknowledged() {
     done.unwrap();
     assert_eq!(
         printed,
-        "invalidated pattern /a/**, log position 17-0, acknowledged by left, not yet by right\n\
-         invalidated tag t, log position 17-0, acknowledged by left, not yet by right\n"
+        "invalidated pattern /a/**: 3 in this instance's memory, log position 17-0, acknowledged by left, not yet by right\n\
+         invalidated tag t: 3 in this instance's memory, log position 17-0, acknowledged by left, not yet by right\n"
     );
 }
 
@@ -130,7 +138,8 @@ async fn a_refusal_is_told_in_the_listeners_words() {
     let refusal = done.unwrap_err().to_string();
     assert_eq!(
         refusal,
-        "refused (401 Unauthorized): the token is not the admin token"
+        "refused (401 Unauthorized): the token is not the admin token\n\
+         give the token of `[admin]` in PANNIER_ADMIN_TOKEN or by --token-file"
     );
     assert_eq!(printed, "");
     let (done, _) = purged(&target(address, "s3cret"), &["no-path"]).await;
@@ -151,15 +160,14 @@ async fn nobody_there_is_said_so() {
 async fn stats_are_tables_or_json() {
     let target = target(admin().await, "s3cret");
     for (json, begins) in [(true, "{"), (false, "up ")] {
-        let args = StatsArgs {
-            json,
-            admin: AdminArgs {
-                admin: None,
-                config: None,
-            },
+        let arguments: &[&str] = if json {
+            &["stats", "--json"]
+        } else {
+            &["stats"]
         };
+        let args = StatsProgram::try_parse_from(arguments).unwrap().stats;
         let mut out = Vec::new();
-        stats(&args, &target, &mut out).await.unwrap();
+        stats(&args, &target, false, &mut out).await.unwrap();
         let printed = String::from_utf8(out).unwrap();
         assert!(printed.starts_with(begins), "{printed}");
         assert!(json == serde_json::from_str::<serde_json::Value>(&printed).is_ok());

@@ -11,7 +11,7 @@ use super::mask::mask;
 use super::options;
 use super::problem::{Place, Problem, Problems};
 use super::reader::{Context, Table};
-use super::{Config, Upstream};
+use super::{AdminConfig, Config, Upstream};
 
 /// Bytes of a configuration file; a longer one is not read to its end.
 pub(crate) const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -21,6 +21,33 @@ pub(crate) const FILE_BYTES_MAX: u64 = 1 << 20;
 /// # Errors
 /// Everything that is wrong with it, at once.
 pub fn load(path: &Path) -> Result<Config, Problems> {
+    let (name, text) = text_at(path)?;
+    parse(&name, &text, |variable| std::env::var(variable).ok())
+}
+
+/// Reads `[admin]` of the file at `path`; the rest may be as wrong as it likes,
+/// or be for another machine. `None`: there is no admin listener.
+///
+/// # Errors
+/// Everything that is wrong with the file, where `[admin]` cannot be read.
+pub fn load_admin(path: &Path) -> Result<Option<AdminConfig>, Problems> {
+    let (name, text) = text_at(path)?;
+    let environment = |variable: &str| std::env::var(variable).ok();
+    let problems = match parse(&name, &text, environment) {
+        Ok(config) => return Ok(config.admin),
+        Err(problems) => problems,
+    };
+    let Ok(document) = DeTable::parse(&text) else {
+        return Err(problems);
+    };
+    let context = Context::new(&text, &environment);
+    let admin = options::admin(Table::root(&context, document.get_ref()).table("admin", ""));
+    let is_readable = context.problems.take().is_empty();
+    is_readable.then_some(admin).ok_or(problems)
+}
+
+/// What the file is called, and what it says.
+fn text_at(path: &Path) -> Result<(String, String), Problems> {
     let name = path.display().to_string();
     let mut bytes = Vec::new();
     File::open(path)
@@ -34,7 +61,7 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
         ));
     }
     match String::from_utf8(bytes) {
-        Ok(text) => parse(&name, &text, |variable| std::env::var(variable).ok()),
+        Ok(text) => Ok((name, text)),
         Err(error) => Err(not_utf8(&name, &error)),
     }
 }

@@ -7,7 +7,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `options`, `redis`, `routes`, `tls`, `watch` | every option, described where it is read |
-//! | `limits`, `listen` | what `[limits]` and `listen` mean |
+//! | `limits`, `listen`, `log` | what `[limits]`, `listen` and `[log]` mean |
 //! | `checks` | what does not go together across tables |
 //! | `reader`, `given`, `kinds`, `address`, `route_values`, `units` | how values are read |
 //! | `load` | the way from a path to a `Config` |
@@ -24,6 +24,7 @@ mod kinds;
 mod limits;
 mod listen;
 mod load;
+mod log;
 mod mask;
 mod options;
 mod problem;
@@ -54,7 +55,8 @@ use crate::semantics::policy::{KeySpec, Policy};
 pub use limits::{Limits, TrustedPeer, UnderscoreFields};
 pub use listen::ListenAddress;
 pub(crate) use load::FILE_BYTES_MAX;
-pub use load::{load, parse};
+pub use load::{load, load_admin, parse};
+pub use log::{AccessFormat, LogConfig, LogLevel};
 pub use problem::{Place, Problem, Problems, SHOWN_MAX};
 pub use reference::reference;
 pub use reload::restart_needed;
@@ -168,6 +170,10 @@ pub struct OriginConfig {
     /// `ca_file`: PEM file of certificates to trust instead of the system's,
     /// for `https` upstreams (`""`: the system's).
     pub ca_file: Option<PathBuf>,
+    /// `check`: the path of the active check (`""`: none).
+    pub check: Option<String>,
+    /// `check_interval`: between two checks (`"5s"`).
+    pub check_interval: Duration,
 }
 
 /// An address range in CIDR notation.
@@ -458,28 +464,6 @@ pub struct HealthConfig {
     pub lag_warning: Duration,
     /// `lag_critical` (`"30s"`).
     pub lag_critical: Duration,
-}
-
-/// `[log]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogConfig {
-    /// `access` (`"off"`).
-    pub access: AccessFormat,
-    /// `otlp`: the collector that gets a span for each request; `None`: none,
-    /// and always so in a build without the feature `otlp`.
-    pub otlp: Option<http::Uri>,
-}
-
-/// How a line of the access log is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AccessFormat {
-    /// Not at all.
-    #[default]
-    Off = 0,
-    /// For people.
-    Text = 1,
-    /// One JSON object a line.
-    Json = 2,
 }
 
 /// A value that is never printed.

@@ -83,7 +83,7 @@ pub(super) fn config(mut root: Table<'_>, upstream_if_missing: Upstream) -> Conf
         "health",
         "From where on `/health` calls something a warning, or critical.",
     ));
-    let log = watch::log(root.table("log", "What is logged besides the program's own events."));
+    let log = watch::log(root.table("log", "What is logged."));
     let (routes, invalidations) = routes::read(&mut root, &cache);
     let is_shared = redis.is_some();
     let warm = root
@@ -131,7 +131,7 @@ pub(super) fn config(mut root: Table<'_>, upstream_if_missing: Upstream) -> Conf
     }
 }
 
-fn admin(mut table: Table<'_>) -> Option<AdminConfig> {
+pub(super) fn admin(mut table: Table<'_>) -> Option<AdminConfig> {
     let listen = table.option(
         "listen",
         Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9090)),
@@ -192,6 +192,20 @@ fn origin(mut table: Table<'_>) -> OriginConfig {
             Durations { min: Duration::ZERO, max: seconds(300) },
             "For so long a request that could not be sent (no connection, no such host) waits and tries again while the upstream restarts; so does one that may be repeated and whose connection closed before a byte of the answer came. No more requests than limits.queue_max wait; further ones get 503. 0: none waits.",
         ),
+        check: table.option(
+            "check",
+            None,
+            Parsed {
+                expects: "a path with its query, starting with `/`",
+                parse: |text| match text {
+                    "" => Ok(None),
+                    text => watch::parse_target(text).map(Some),
+                },
+                write: |path| path.clone().unwrap_or_default(),
+            },
+            "A GET of this path every `check_interval` tells whether the origin is there, without a client; 2xx and 3xx pass. \"\": no check.",
+        ),
+        check_interval: table.option("check_interval", seconds(5), waits(), "Between two checks; an answer may take as long."),
         http2: table.option("http2", true, Flag, "Whether https upstreams are offered HTTP/2; false: HTTP/1.1 is spoken. An h2c upstream is always spoken to in HTTP/2."),
         ca_file: table.option(
             "ca_file",

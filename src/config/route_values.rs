@@ -8,7 +8,7 @@ use super::DefaultInvalidation;
 use super::given::{Given, Kind};
 use super::kinds::{Choice, List, Parsed, Wrong};
 use super::reader::closest;
-use crate::pattern::Pattern;
+use crate::pattern::{Pattern, PatternError};
 use crate::semantics::method::is_safe;
 use crate::semantics::policy::{IgnoredFields, QueryKey};
 
@@ -52,7 +52,7 @@ pub(super) fn parse_name(text: &str) -> Result<String, Wrong> {
 /// A route's path: literal segments, `{name}`, `{*rest}`, a final `/**`.
 pub(super) fn parse_route_path(text: &str) -> Result<String, Wrong> {
     if !text.starts_with('/') {
-        return Err(Wrong::new("a path starts with `/`"));
+        return Err(without_slash("a path starts with `/`", text));
     }
     if text.contains(['?', '#']) {
         return Err(Wrong::new("a path has no query")
@@ -62,6 +62,9 @@ pub(super) fn parse_route_path(text: &str) -> Result<String, Wrong> {
         return Err(Wrong::new(
             "a path has no spaces, control characters or `\\`",
         ));
+    }
+    if let Some(wrong) = foreign_capture(text) {
+        return Err(wrong);
     }
     let segments: Vec<&str> = text.split('/').skip(1).collect();
     for (at, segment) in segments.iter().enumerate() {
@@ -93,7 +96,53 @@ pub(super) fn parse_pattern(text: &str) -> Result<Pattern, Wrong> {
         return Err(Wrong::new("a pattern has no query")
             .hint("it speaks of the path; every query of it is included"));
     }
-    Pattern::parse_template(text).map_err(|error| Wrong::new(error.to_string()))
+    if let Some(wrong) = foreign_capture(text) {
+        return Err(wrong);
+    }
+    Pattern::parse_template(text).map_err(|error| match error {
+        PatternError::NotAPath => without_slash(&error.to_string(), text),
+        _ => Wrong::new(error.to_string()),
+    })
+}
+
+fn without_slash(message: &str, text: &str) -> Wrong {
+    let wrong = Wrong::new(message);
+    let is_path = !text.is_empty() && !text.contains("://");
+    if is_path {
+        wrong.hint(format!("did you mean `\"/{text}\"`?"))
+    } else {
+        wrong.hint("for example `\"/api/{id}\"`: no scheme, no host")
+    }
+}
+
+/// A segment that is a capture in other programs: `:id`, `<id>`.
+fn foreign_capture(text: &str) -> Option<Wrong> {
+    let ours = |segment: &str| {
+        let name = segment.strip_prefix(':').or_else(|| {
+            let inner = segment.strip_prefix('<')?.strip_suffix('>')?;
+            Some(inner.rsplit(':').next().unwrap_or(inner))
+        })?;
+        let is_name = !name.is_empty()
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        is_name.then(|| format!("{{{name}}}"))
+    };
+    let mut is_foreign = false;
+    let segments: Vec<String> = text
+        .split('/')
+        .map(|segment| {
+            let written = ours(segment);
+            is_foreign |= written.is_some();
+            written.unwrap_or_else(|| segment.to_owned())
+        })
+        .collect();
+    is_foreign.then(|| {
+        let instead = segments.join("/");
+        Wrong::new("a segment that may be anything is written `{name}`").hint(format!(
+            "did you mean `\"{instead}\"`? A literal `:` is written `%3A`"
+        ))
+    })
 }
 
 /// `name=value`.

@@ -194,10 +194,7 @@ fn each_bad_value_is_refused_for_its_reason() {
             "[limits]\ntarget_bytes_max = \"16KiB\"\nhead_bytes_max = \"8KiB\"",
             "which includes it",
         ),
-        (
-            "[limits]\nhead_bytes_max = \"32KB\"",
-            "the units are B, KiB",
-        ),
+        ("[limits]\nhead_bytes_max = \"32KB\"", "write `\"32KiB\"`"),
         (
             "[limits]\ntrusted_proxies = \"10.0.0.0/8\"",
             "between `[` and `]`",

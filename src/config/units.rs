@@ -45,6 +45,14 @@ pub enum UnitError {
         /// The units there are.
         units: &'static str,
     },
+    /// A quantity in a form that is not read here, and the one that is.
+    #[error("write `\"{instead}\"`: one whole number and one unit of {units}")]
+    OtherForm {
+        /// How it is written here.
+        instead: String,
+        /// The units there are.
+        units: &'static str,
+    },
     /// Past what 64 bits hold.
     #[error("this is more than can be counted")]
     TooLarge,
@@ -55,7 +63,23 @@ pub enum UnitError {
 /// # Errors
 /// Says what is missing.
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
-    parse(text, &DURATION_UNITS, "ms, s, m, h, d").map(Duration::from_millis)
+    let units = "ms, s, m, h, d";
+    let parsed = parse(text, &DURATION_UNITS, units).map(Duration::from_millis);
+    parsed.map_err(|error| {
+        let meant = meant(text, |unit| {
+            let long = match unit {
+                "sec" | "secs" | "second" | "seconds" => "s",
+                "min" | "mins" | "minute" | "minutes" => "m",
+                "hr" | "hrs" | "hour" | "hours" => "h",
+                "day" | "days" => "d",
+                "millisecond" | "milliseconds" | "msec" => "ms",
+                other => other,
+            };
+            factor(&DURATION_UNITS, |known| known.eq_ignore_ascii_case(long))
+        });
+        let instead = |millis| WrittenDuration(Duration::from_millis(millis)).to_string();
+        other_form(meant.map(instead), units, error)
+    })
 }
 
 /// Reads a size in bytes: `"64KiB"`, `"256MiB"`, `"1GiB"`, `"0"`.
@@ -63,7 +87,57 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
 /// # Errors
 /// Says what is missing.
 pub fn parse_size(text: &str) -> Result<u64, UnitError> {
-    parse(text, &SIZE_UNITS, "B, KiB, MiB, GiB, TiB (powers of 1024)")
+    let units = "B, KiB, MiB, GiB, TiB (powers of 1024)";
+    parse(text, &SIZE_UNITS, units).map_err(|error| {
+        let meant = meant(text, |unit| {
+            let first = unit.get(..1)?;
+            let is_decimal = matches!(unit.get(1..)?, "" | "b" | "B" | "ib" | "iB" | "IB");
+            let is_meant = |known: &str| {
+                known
+                    .get(..1)
+                    .is_some_and(|k| k.eq_ignore_ascii_case(first))
+            };
+            is_decimal.then(|| factor(&SIZE_UNITS, is_meant)).flatten()
+        });
+        let instead = |bytes| WrittenSize(bytes).to_string();
+        other_form(meant.map(instead), units, error)
+    })
+}
+
+fn factor(known: &[(&str, u64)], is_meant: impl Fn(&str) -> bool) -> Option<u64> {
+    let found = known.iter().find(|(name, _)| is_meant(name));
+    found.map(|(_, factor)| *factor)
+}
+
+fn other_form(instead: Option<String>, units: &'static str, error: UnitError) -> UnitError {
+    match (instead, &error) {
+        (Some(instead), UnitError::UnknownUnit { .. }) => UnitError::OtherForm { instead, units },
+        _ => error,
+    }
+}
+
+/// What somebody meant who wrote several numbers and units, a fraction, or a
+/// unit of another name: `1h30m`, `1.5h`, `256MB`. Whole, or not known.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a hint, given where it is a whole number of what is counted"
+)]
+fn meant(text: &str, factor: impl Fn(&str) -> Option<u64>) -> Option<u64> {
+    let mut rest = text.trim();
+    let mut sum = 0.0;
+    while !rest.is_empty() {
+        let is_number = |character: char| character.is_ascii_digit() || character == '.';
+        let unit_at = rest.find(|character| !is_number(character))?;
+        let number: f64 = rest[..unit_at].parse().ok()?;
+        let unit = rest[unit_at..].trim_start();
+        let unit_end = unit.find(is_number).unwrap_or(unit.len());
+        sum += number * factor(unit[..unit_end].trim())? as f64;
+        rest = &unit[unit_end..];
+    }
+    let is_whole = sum.fract() == 0.0 && sum > 0.0 && sum < 1e15;
+    is_whole.then_some(sum as u64)
 }
 
 fn parse(text: &str, known: &[(&str, u64)], units: &'static str) -> Result<u64, UnitError> {
@@ -180,6 +254,28 @@ mod tests {
         }
         for text in ["", "KiB", "1", "1KB", "1k", "99999999999TiB"] {
             assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn another_form_is_answered_with_the_one_that_is_read() {
+        for (text, instead) in [
+            ("1h30m", "90m"),
+            ("1.5h", "90m"),
+            ("30sec", "30s"),
+            ("5 minutes", "5m"),
+            ("1S", "1s"),
+        ] {
+            let error = parse_duration(text).unwrap_err().to_string();
+            assert!(error.contains(&format!("\"{instead}\"")), "{text}: {error}");
+        }
+        for (text, instead) in [("256MB", "256MiB"), ("1k", "1KiB"), ("1.5GB", "1536MiB")] {
+            let error = parse_size(text).unwrap_err().to_string();
+            assert!(error.contains(&format!("\"{instead}\"")), "{text}: {error}");
+        }
+        for text in ["1parsec", "soon", "1h30"] {
+            let error = parse_duration(text).unwrap_err().to_string();
+            assert!(!error.contains("write `\""), "{text}: {error}");
         }
     }
 

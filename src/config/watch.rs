@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::kinds::{Choice, Durations, Flag, List, Parsed, Whole, Wrong};
 use super::options::{count, seconds};
 use super::reader::Table;
-use super::{AccessFormat, HealthConfig, LogConfig, WarmConfig};
+use super::{AccessFormat, HealthConfig, LogConfig, LogLevel, WarmConfig};
 
 /// The paths of which it is counted how often they are asked for.
 const POPULAR_MAX: u64 = 128;
@@ -36,7 +36,7 @@ pub(super) fn health(mut table: Table<'_>) -> HealthConfig {
         queue_critical: table.option("queue_critical", 1_000, number(), "The same, critical."),
         hit_rate_warning_percent: table.option("hit_rate_warning_percent", 30, Whole { min: 0, max: 100 }, "A hit rate below it is a warning; 0: never."),
         evictions_warning_per_hour: table.option("evictions_warning_per_hour", 11, number(), "Responses evicted before 70 % of their lifetime was over."),
-        memory_warning_percent: table.option("memory_warning_percent", 95, percent(), "How full the store in memory is; 101: never."),
+        memory_warning_percent: table.option("memory_warning_percent", 95, percent(), "How full the store in memory is, where it also evicts early; 101: never."),
         lag_warning: table.option("lag_warning", seconds(2), lag(), "How far the instance is behind the invalidation log."),
         lag_critical: table.option("lag_critical", seconds(30), lag(), "The same, critical."),
     };
@@ -45,6 +45,18 @@ pub(super) fn health(mut table: Table<'_>) -> HealthConfig {
 }
 
 pub(super) fn log(mut table: Table<'_>) -> LogConfig {
+    let level = table.option(
+        "level",
+        LogLevel::Info,
+        Choice(&[
+            ("error", LogLevel::Error),
+            ("warn", LogLevel::Warn),
+            ("info", LogLevel::Info),
+            ("debug", LogLevel::Debug),
+            ("trace", LogLevel::Trace),
+        ]),
+        "Which of the program's own events go to standard error: those of this level and graver ones. PANNIER_LOG goes before it.",
+    );
     let access = table.option(
         "access",
         AccessFormat::Off,
@@ -66,7 +78,11 @@ pub(super) fn log(mut table: Table<'_>) -> LogConfig {
         "A span for each request goes to this OpenTelemetry collector, by OTLP over HTTP; only in a build with the feature `otlp`.",
     );
     table.finish();
-    LogConfig { access, otlp }
+    LogConfig {
+        level,
+        access,
+        otlp,
+    }
 }
 
 fn parse_collector(text: &str) -> Result<http::Uri, Wrong> {
@@ -183,7 +199,7 @@ pub(super) fn warm(mut table: Table<'_>, is_shared: bool) -> Option<WarmConfig> 
     })
 }
 
-fn parse_target(text: &str) -> Result<String, Wrong> {
+pub(super) fn parse_target(text: &str) -> Result<String, Wrong> {
     let is_target = text.starts_with('/') && text.parse::<http::uri::PathAndQuery>().is_ok();
     if is_target {
         Ok(text.to_owned())

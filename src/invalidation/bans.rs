@@ -292,6 +292,17 @@ impl Bans {
         }
     }
 
+    /// Whether a response in memory, of which every ban up to `checked` was seen
+    /// before, was usable while `newest` was the newest ban.
+    #[must_use]
+    pub fn stood_before(&self, subject: &BanSubject<'_>, checked: u64, newest: u64) -> bool {
+        let state = self.state.read();
+        let floor = state.bans.local_floor;
+        let is_meant = |mark: &Mark| mark.local > checked && mark.local <= newest;
+        let was_dropped = checked < floor && floor <= newest;
+        !was_dropped && state.verdict(subject, is_meant) != Verdict::Banned
+    }
+
     /// Judges a record read from Redis. Where it stands, it may be put in
     /// memory as a response that has seen every ban up to `checked`.
     #[must_use]

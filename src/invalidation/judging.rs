@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::bans::{Checked, Verdict};
+use super::scope::Ban;
 use super::{Invalidation, KEPT_FOR};
 use crate::clock::Timestamp;
 use crate::semantics::stored::{BanSubject, LogPosition, Position, StoredHead, Target};
@@ -20,6 +21,26 @@ impl Invalidation {
     #[must_use]
     pub fn bans_held(&self) -> usize {
         self.here.bans.len()
+    }
+
+    /// The number of the newest ban.
+    #[must_use]
+    pub fn newest(&self) -> u64 {
+        self.here.bans.head()
+    }
+
+    /// Whether a response in memory was usable while `newest` was the newest
+    /// ban; `checked` are the bans that it has seen.
+    #[must_use]
+    pub fn stood_before(&self, subject: &BanSubject<'_>, checked: u64, newest: u64) -> bool {
+        self.here.bans.stood_before(subject, checked, newest)
+    }
+
+    /// Whether a route that is known here, of this instance or of the fleet,
+    /// may have stored something that one of these bans matches.
+    #[must_use]
+    pub fn may_meet(&self, bans: &[Ban]) -> bool {
+        self.here.routes.may_meet_known(bans)
     }
 
     /// Lets go of bans that everything they could match has outlived.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::pattern::{Pattern, PatternError};
-use crate::semantics::stored::{StoredHead, Target};
+use crate::semantics::stored::{BanSubject, StoredHead, Target};
 
 /// Which stored responses an invalidation matches.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,9 +53,26 @@ impl Scope {
     /// Whether it matches a stored response.
     #[must_use]
     pub fn matches(&self, head: &StoredHead) -> bool {
+        self.matches_subject(&head.ban_subject())
+    }
+
+    /// The same for what bans look at of it.
+    #[must_use]
+    pub fn matches_subject(&self, subject: &BanSubject<'_>) -> bool {
         match self {
-            Self::Tag(tag) => head.tags.contains(tag),
-            other => other.matches_target(&head.route, &head.target),
+            Self::All => true,
+            Self::Route(name) => **name == *subject.route,
+            Self::Pattern(pattern) => pattern.matches(subject.path),
+            Self::Tag(tag) => subject.tags.contains(&&**tag),
+            Self::Url { host, path, query } => {
+                let is_host = host
+                    .as_ref()
+                    .is_none_or(|host| is_same_host(host, subject.host));
+                let is_query = query
+                    .as_ref()
+                    .is_none_or(|query| sorted_query(query) == sorted_query(subject.query));
+                is_host && is_query && **path == *subject.path
+            }
         }
     }
 
@@ -63,21 +80,7 @@ impl Scope {
     /// which tags that will carry is not known yet, so any tag counts.
     #[must_use]
     pub fn matches_target(&self, route: &str, target: &Target) -> bool {
-        match self {
-            Self::All => true,
-            Self::Route(name) => **name == *route,
-            Self::Pattern(pattern) => pattern.matches(&target.path),
-            Self::Tag(_) => true,
-            Self::Url { host, path, query } => {
-                let is_host = host
-                    .as_ref()
-                    .is_none_or(|host| is_same_host(host, &target.host));
-                let is_query = query
-                    .as_ref()
-                    .is_none_or(|query| sorted_query(query) == sorted_query(&target.query));
-                is_host && is_query && *path == target.path
-            }
-        }
+        matches!(self, Self::Tag(_)) || self.matches_subject(&BanSubject::of_target(route, target))
     }
 }
 

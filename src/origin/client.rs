@@ -134,7 +134,7 @@ impl OriginClient {
             Err(error) if error.kind == OriginErrorKind::RequestBody => {
                 counters.gave_up(error.kind.as_str());
             }
-            Err(error) => counters.failed(error.kind.as_str()),
+            Err(error) => counters.failed(&error.event(self.pool.upstream())),
         }
         answered
     }

@@ -21,6 +21,7 @@ use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
 
+use super::cause::{NotConnected, Step};
 use super::client::TrustError;
 use super::error::{OriginError, OriginErrorKind};
 use super::tls::{self, Connectors};
@@ -38,6 +39,7 @@ pub(super) type Connecting = Pin<Box<dyn Future<Output = Result<Connection, Orig
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
     to: Arc<Destination>,
+    upstream: Box<str>,
     connect_timeout: Duration,
     counters: Arc<UpstreamCounters>,
 }
@@ -84,10 +86,16 @@ impl Connector {
             Upstream::Unix { path } => Destination::Unix(path.clone()),
         };
         Ok(Self {
+            upstream: to.to_string().into(),
             to: Arc::new(to),
             connect_timeout: config.connect_timeout,
             counters: Arc::clone(counters),
         })
+    }
+
+    /// Where they lead, for logs.
+    pub(super) fn upstream(&self) -> &str {
+        &self.upstream
     }
 
     /// Makes a connection: all of it, TLS included, within its time.
@@ -97,7 +105,10 @@ impl Connector {
         let limit = self.connect_timeout;
         Box::pin(async move {
             let connected = timeout(limit, to.connect(limit, offer)).await;
-            let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            let connected = connected.unwrap_or_else(|_| {
+                let late = io::ErrorKind::TimedOut.into();
+                Err(failed(Step::Connect, to.to_string(), late))
+            });
             let stream = connected
                 .map_err(|error| OriginError::new(OriginErrorKind::of_connect(&error), error))?;
             counters.opened.increment();
@@ -123,10 +134,37 @@ impl Destination {
                 let name = ServerName::try_from(place.host.clone())
                     .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
                 let tcp = place.connect(limit).await?;
-                Stream::Tls(Box::new(connector.connect(name, tcp).await?))
+                let agreed = connector.connect(name, tcp).await;
+                Stream::Tls(Box::new(
+                    agreed.map_err(|error| failed(Step::Tls, self.to_string(), error))?,
+                ))
             }
-            Self::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
+            Self::Unix(path) => {
+                let connected = UnixStream::connect(path).await;
+                Stream::Unix(
+                    connected.map_err(|error| failed(Step::Connect, self.to_string(), error))?,
+                )
+            }
         })
+    }
+}
+
+fn failed(step: Step, to: String, source: io::Error) -> io::Error {
+    NotConnected { to, step, source }.into_io()
+}
+
+/// As it is configured.
+impl fmt::Display for Destination {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(place) | Self::Tls(place, _) if place.host.contains(':') => {
+                write!(formatter, "[{}]:{}", place.host, place.port)
+            }
+            Self::Tcp(place) | Self::Tls(place, _) => {
+                write!(formatter, "{}:{}", place.host, place.port)
+            }
+            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
+        }
     }
 }
 
@@ -144,10 +182,10 @@ impl Place {
     /// has an equal part of the time that those before it have left.
     async fn connect(&self, limit: Duration) -> io::Result<TcpStream> {
         let until = Instant::now() + limit;
-        let addresses: Vec<_> = lookup_host((self.host.as_str(), self.port))
-            .await?
-            .collect();
-        let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        let not_found = |error| failed(Step::Lookup, self.host.clone(), error);
+        let addresses = lookup_host((self.host.as_str(), self.port)).await;
+        let addresses: Vec<_> = addresses.map_err(not_found)?.collect();
+        let mut last = not_found(io::Error::other("the name has no address"));
         for (at, address) in addresses.iter().enumerate() {
             let left = until.saturating_duration_since(Instant::now());
             let others = u32::try_from(addresses.len() - at).unwrap_or(u32::MAX);
@@ -159,11 +197,14 @@ impl Place {
                     SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
                     return Ok(stream);
                 }
-                Ok(Err(error)) => failed = error,
-                Err(_) => failed = io::ErrorKind::TimedOut.into(),
+                Ok(Err(error)) => last = failed(Step::Connect, address.to_string(), error),
+                Err(_) => {
+                    let late = io::ErrorKind::TimedOut.into();
+                    last = failed(Step::Connect, address.to_string(), late);
+                }
             }
         }
-        Err(failed)
+        Err(last)
     }
 }
 

@@ -5,6 +5,9 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use super::cause::Cause;
+use crate::telemetry::upstream::ExchangeFailed;
+
 /// A failed exchange with the origin. Cloning is cheap: all who waited for
 /// one fetch get the same error.
 #[derive(Clone, Debug)]
@@ -65,6 +68,26 @@ impl OriginError {
         }
     }
 
+    /// What it failed of.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        let source = self.source.as_deref();
+        Cause::of(
+            self.kind,
+            source.map(|source| source as &(dyn Error + 'static)),
+        )
+    }
+
+    /// The same as an event for the log and the figures, at this upstream.
+    pub(super) fn event<'a>(&'a self, upstream: &'a str) -> ExchangeFailed<'a> {
+        ExchangeFailed {
+            kind: self.kind.as_str(),
+            cause: self.cause().as_str(),
+            upstream,
+            error: self,
+        }
+    }
+
     /// Whether the failure is not of the request that met it: no other request
     /// would have been answered.
     #[must_use]
@@ -95,6 +118,16 @@ impl OriginError {
         );
         let source = self.source.as_deref();
         is_of_connect && !source.is_some_and(|source| chain(source).any(is_lasting))
+    }
+
+    /// Whether the origin had a part in it: not where it was refused here, or
+    /// its client broke off.
+    #[must_use]
+    pub fn is_the_origin_s(&self) -> bool {
+        !matches!(
+            self.kind,
+            OriginErrorKind::Overloaded | OriginErrorKind::RequestBody
+        )
     }
 
     /// Whether the origin may have acted on the request: a write whose answer

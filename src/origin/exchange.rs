@@ -135,8 +135,10 @@ impl Exchange {
     }
 
     /// No response came, for this reason.
-    pub fn failed(&self, kind: OriginErrorKind) {
-        self.pool.counters.failed(kind.as_str());
+    pub fn failed(&self, error: &OriginError) {
+        self.pool
+            .counters
+            .failed(&error.event(self.pool.upstream()));
     }
 
     /// Whether the connection has taken the whole request.

@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod against_hyper;
 pub mod body;
+pub mod cause;
 pub mod client;
 mod connection;
 mod content;

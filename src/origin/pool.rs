@@ -162,6 +162,11 @@ impl Pool {
         }
     }
 
+    /// The upstream, as it is configured, for logs.
+    pub(super) fn upstream(&self) -> &str {
+        self.connector.upstream()
+    }
+
     /// Host and port of the upstream; `None` of a Unix socket.
     pub(super) fn authority(&self) -> Option<&Authority> {
         self.authority.as_ref()

@@ -1,13 +1,13 @@
 //! What a request asks for, computed once.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{
     CACHE_CONTROL, CONTENT_TYPE, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
     IF_UNMODIFIED_SINCE, PRAGMA, RANGE,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body::Body as _;
 
 use super::decide::Reading;
@@ -26,6 +26,7 @@ use crate::message::scheme::Scheme;
 use crate::message::upgrade::Upgrade;
 use crate::message::{Body, fields};
 use crate::origin::client::OriginClient;
+use crate::origin::error::OriginError;
 use crate::origin::request::{Sender, has_override};
 use crate::route::Route;
 use crate::rule::{self, Rule};
@@ -37,6 +38,7 @@ use crate::semantics::target::RequestTarget;
 use crate::semantics::told::ToldTarget;
 use crate::store::memory::RouteCache;
 use crate::telemetry::Telemetry;
+use crate::telemetry::exchanges::Exchanged;
 use crate::telemetry::spans::{SpanIds, TRACEPARENT};
 
 /// A request and what was found out about it.
@@ -382,6 +384,25 @@ impl Ask {
             error: refused.into(),
             outcome: Box::new(self.outcome(CacheResult::Bypass, status)),
         }
+    }
+
+    /// Counts an exchange with the origin that was made for it; not one that the
+    /// origin had no part in.
+    pub(super) fn tell_exchange(
+        &self,
+        method: &Method,
+        at: Timestamp,
+        answer: Result<(StatusCode, Duration), &OriginError>,
+    ) {
+        if answer.is_err_and(|error| !error.is_the_origin_s()) {
+            return;
+        }
+        self.telemetry.exchanged(&Exchanged {
+            route: self.route.as_ref().map(|route| &*route.telemetry),
+            method,
+            at,
+            answer: answer.ok(),
+        });
     }
 
     /// What is to be told of its answer, as far as it is known by now.

@@ -31,6 +31,7 @@ use crate::origin::request::Sender;
 use crate::origin::response::{Piece, Sink};
 use crate::semantics::outcome::CacheResult;
 use crate::semantics::target::RequestTarget;
+use crate::telemetry::exchanges::Exchanged;
 use crate::telemetry::spans::TRACEPARENT;
 
 /// A request on its way to the origin, or its answer on the way back.
@@ -224,7 +225,13 @@ impl DirectPass {
             return Passing::Broken(error);
         }
         self.end = Some(End::Whole);
-        self.exchange.failed(error.kind);
+        self.exchange.failed(&error);
+        self.shared.telemetry.exchanged(&Exchanged {
+            route: None,
+            method: &Method::GET,
+            at: self.now,
+            answer: None,
+        });
         let outcome = Outcome {
             telemetry: Arc::clone(&self.shared.telemetry),
             route: None,
@@ -277,6 +284,12 @@ impl Sink for Writer<'_> {
 
     fn head(&mut self, head: &Head<'_>) {
         let took = self.sent.elapsed();
+        self.shared.telemetry.exchanged(&Exchanged {
+            route: None,
+            method: &Method::GET,
+            at: self.now,
+            answer: Some((head.status, took)),
+        });
         let ours = ClientHead {
             clock: &self.shared.clock,
             is_last: self.is_last,

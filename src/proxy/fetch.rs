@@ -305,6 +305,8 @@ impl Fetch {
                 reader,
             });
         }
+        // A client that insists on the origin renews what is fresh.
+        let is_renewed = self.candidate.is_some() && !self.has_fresh();
         let kept = fill::pump(&self.ask, answer.body, &pour, share).await;
         match kept {
             Ok(fill::Kept::Whole(body, trailers, share)) => {
@@ -312,6 +314,9 @@ impl Fetch {
                 let before = self.candidate.as_ref();
                 if before.is_some_and(|before| before.response.body == body) {
                     counters.unchanged.increment();
+                }
+                if is_renewed {
+                    counters.expirations.increment();
                 }
                 if !has_length {
                     // The answer was counted when it began, without its body.

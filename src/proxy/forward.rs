@@ -82,7 +82,7 @@ pub(super) async fn send(
         None => query.into(),
     };
     let mut request = Request::new(body);
-    *request.method_mut() = method;
+    *request.method_mut() = method.clone();
     *request.uri_mut() = match ask.uri.path_and_query() {
         Some(target) if !query.is_empty() && target.query() == Some(&query) => {
             Uri::from(target.clone())
@@ -100,9 +100,12 @@ pub(super) async fn send(
 
     let request_time = clock.now();
     let sent = Instant::now();
-    let response = origin.send(request).await?;
+    let response = origin.send(request).await;
     let took = sent.elapsed();
     let response_time = clock.now();
+    let answered = response.as_ref().map(|response| (response.status(), took));
+    ask.tell_exchange(&method, response_time, answered);
+    let response = response?;
     let lead = clock.lead();
     let (mut head, body) = response.into_parts();
     make_ready(&mut head, response_time.minus(lead));

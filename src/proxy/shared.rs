@@ -26,7 +26,7 @@ use crate::semantics::reuse::{self, Circumstances, Reuse};
 use crate::semantics::vary::SecondaryKey;
 use crate::store::Store;
 use crate::store::memory::{Bounds, Departure, Entry, Kept, RouteCache};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Telemetry, logging};
 
 /// What a flight is for: a key, and what the request selects of it.
 pub(super) type FlightKey = (CacheKey, SecondaryKey);
@@ -130,6 +130,7 @@ impl Site {
         let upstream = telemetry.upstream();
         upstream.exchanges.set_bounds(limits.exchanges());
         upstream.restart_waits.set_bounds(limits.restart_waits());
+        logging::set_level(self.config.log.level);
         telemetry.access().set_format(self.config.log.access);
         #[cfg(feature = "otlp")]
         telemetry

@@ -1,7 +1,8 @@
 //! Tags: names under which stored responses are invalidated together.
 //!
 //! `Cache-Groups` (RFC 9875), and what content delivery networks made
-//! customary: `Surrogate-Key` (separated by spaces) and `Cache-Tag` (by commas).
+//! customary: `Surrogate-Key` and `xkey` (separated by spaces) and `Cache-Tag`
+//! (by commas).
 
 use http::{HeaderMap, HeaderName};
 
@@ -16,6 +17,7 @@ pub struct TooManyTags;
 
 const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
 const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
+const XKEY: HeaderName = HeaderName::from_static("xkey");
 const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
 
 /// What a write's answer names groups by (RFC 9875 §3).
@@ -63,7 +65,7 @@ fn groups(fields: &HeaderMap, name: &HeaderName) -> Vec<Box<str>> {
 /// [`TooManyTags`] beyond [`TAGS_MAX`] or [`TAG_BYTES_MAX`].
 pub fn of(fields: &HeaderMap, host: &str) -> Result<Box<[Box<str>]>, TooManyTags> {
     let mut tags: Vec<Box<str>> = Vec::new();
-    for (name, separator) in [(SURROGATE_KEY, ' '), (CACHE_TAG, ',')] {
+    for (name, separator) in [(SURROGATE_KEY, ' '), (XKEY, ' '), (CACHE_TAG, ',')] {
         for line in fields.get_all(name) {
             let line = String::from_utf8_lossy(line.as_bytes());
             let members = line.split(separator).map(str::trim);
@@ -89,14 +91,15 @@ mod tests {
     use http::HeaderValue;
 
     #[test]
-    fn all_three_fields_give_tags() {
+    fn all_fields_of_tags_give_tags() {
         let mut fields = HeaderMap::new();
         fields.append(SURROGATE_KEY, HeaderValue::from_static("a  b"));
         fields.append(CACHE_TAG, HeaderValue::from_static("b, c d"));
+        fields.append(XKEY, HeaderValue::from_static("x y"));
         fields.append(CACHE_GROUPS, HeaderValue::from_static("\"e,f\", token"));
         let tags = of(&fields, "h").expect("few");
         let tags: Vec<&str> = tags.iter().map(|tag| &**tag).collect();
-        assert_eq!(tags, ["a", "b", "c d", "e,f", "h\ne,f"]);
+        assert_eq!(tags, ["a", "b", "c d", "e,f", "h\ne,f", "x", "y"]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::message::{Body, BodyError};
-use crate::origin::error::OriginErrorKind;
+use crate::origin::error::{OriginError, OriginErrorKind};
 use crate::proxy::{Failure, Outcome, ProxyError, finish_refused};
 
 /// When to come back where there is too much to do: queues empty in seconds,
@@ -112,7 +112,7 @@ impl Problem {
 
     /// `502`: the origin's answer cannot be passed on.
     #[must_use]
-    pub fn bad_gateway(detail: &'static str) -> Self {
+    pub fn bad_gateway(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_GATEWAY, detail)
     }
 
@@ -128,7 +128,7 @@ impl Problem {
 
     /// `504`: the origin did not answer in time.
     #[must_use]
-    pub fn gateway_timeout(detail: &'static str) -> Self {
+    pub fn gateway_timeout(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::GATEWAY_TIMEOUT, detail)
     }
 
@@ -226,7 +226,7 @@ impl From<Failure> for Rejection {
 impl From<&ProxyError> for Problem {
     fn from(error: &ProxyError) -> Self {
         match error {
-            ProxyError::Origin(error) => Self::from(error.kind),
+            ProxyError::Origin(error) => Self::from(error),
             ProxyError::OnlyIfCached => Self::gateway_timeout(
                 "Nothing reusable is stored, and the request allows nothing else.",
             ),
@@ -246,18 +246,20 @@ impl From<&ProxyError> for Problem {
     }
 }
 
-impl From<OriginErrorKind> for Problem {
-    fn from(kind: OriginErrorKind) -> Self {
-        match kind {
-            OriginErrorKind::Connect => Self::bad_gateway("The origin cannot be reached."),
+impl From<&OriginError> for Problem {
+    /// The cause is told in its word; no address of the origin.
+    fn from(error: &OriginError) -> Self {
+        let because = |sentence: &str| format!("{sentence}: {}.", error.cause().as_str());
+        match error.kind {
+            OriginErrorKind::Connect => Self::bad_gateway(because("The origin cannot be reached")),
             OriginErrorKind::ConnectTimeout => {
-                Self::gateway_timeout("The origin could not be reached in time.")
+                Self::gateway_timeout(because("The origin could not be reached in time"))
             }
             OriginErrorKind::ResponseTimeout => {
-                Self::gateway_timeout("The origin did not answer in time.")
+                Self::gateway_timeout(because("The origin did not answer in time"))
             }
             OriginErrorKind::Reset => {
-                Self::bad_gateway("The origin broke off before it had answered.")
+                Self::bad_gateway(because("The origin broke off before it had answered"))
             }
             OriginErrorKind::Protocol => {
                 Self::bad_gateway("The origin's answer is not valid, or has more than 100 fields.")
@@ -332,7 +334,8 @@ mod tests {
             (OriginErrorKind::Overloaded, 503),
             (OriginErrorKind::Failing, 502),
         ] {
-            assert_eq!(Problem::from(kind).status, status, "{kind:?}");
+            let error = OriginError::bare(kind);
+            assert_eq!(Problem::from(&error).status, status, "{kind:?}");
         }
         assert_eq!(Problem::from(&ProxyError::OnlyIfCached).status, 504);
     }

@@ -126,7 +126,7 @@ fn text(event: &ResponseServed<'_>, route: &str, now: Timestamp) -> String {
     line
 }
 
-fn json(event: &ResponseServed<'_>, route: &str, now: Timestamp) -> String {
+pub(super) fn json(event: &ResponseServed<'_>, route: &str, now: Timestamp) -> String {
     let mut line = serde_json::json!({
         "time": rfc3339::text(now),
         "client": event.client.map(|client| client.to_string()),

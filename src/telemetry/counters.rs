@@ -71,7 +71,7 @@ pub struct RouteCounters {
     /// Those of them that had most of their lifetime before them: memory is
     /// too small for what is asked.
     pub evictions_early: Counter,
-    /// Stored responses dropped because they could not be reused any more.
+    /// Stored responses whose lifetime ended: fetched anew, or dropped.
     pub expirations: Counter,
     /// Stored responses dropped because an invalidation matched them.
     pub invalidations: Counter,

@@ -7,11 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use http::StatusCode;
+
 use super::histogram::{Latencies, LatencyFigures};
 use super::labels::MethodLabel;
 use super::stripes::{Cells, Striped};
 use crate::clock::Timestamp;
 use crate::semantics::outcome::CacheResult;
+
+/// Classes of status codes.
+pub const CLASSES: usize = 6;
 
 /// Statistics of one endpoint.
 #[derive(Debug)]
@@ -30,6 +35,8 @@ pub(super) struct Tally {
     /// Requests by how the cache answered; their sum is the count.
     by_cache: [AtomicU64; CacheResult::ALL.len()],
     errors: AtomicU64,
+    /// By the class of the status: 1xx to 5xx, then any other.
+    by_class: [AtomicU64; CLASSES],
     /// Unix milliseconds; 0 before the first request.
     last_request: AtomicU64,
 }
@@ -39,6 +46,7 @@ impl Cells for Tally {
         for count in self
             .by_cache
             .iter()
+            .chain(&self.by_class)
             .chain([&self.errors, &self.last_request])
         {
             count.store(0, Ordering::Relaxed);
@@ -53,8 +61,8 @@ pub struct Sample {
     pub at: Timestamp,
     /// How the cache answered.
     pub cache: CacheResult,
-    /// Whether the answer was a 5xx.
-    pub is_error: bool,
+    /// The answer's status.
+    pub status: StatusCode,
     /// From request head to response head.
     pub elapsed: Duration,
     /// How long the origin took, where it was asked.
@@ -72,6 +80,8 @@ pub struct EndpointFigures {
     pub count: u64,
     /// Those answered with 5xx.
     pub errors: u64,
+    /// By the class of the status: 1xx to 5xx, then any other.
+    pub by_class: [u64; CLASSES],
     /// From request head to response head.
     pub latency: LatencyFigures,
     /// When the last one was answered.
@@ -120,7 +130,9 @@ impl Endpoint {
         tally
             .last_request
             .store(sample.at.unix_millis(), Ordering::Relaxed);
-        if sample.is_error {
+        let class = usize::from(sample.status.as_u16() / 100).wrapping_sub(1);
+        hand.add(&tally.by_class[class.min(CLASSES - 1)], 1);
+        if sample.status.is_server_error() {
             hand.add(&tally.errors, 1);
         }
         self.latencies.record(sample.elapsed);
@@ -129,13 +141,22 @@ impl Endpoint {
         }
     }
 
+    /// Counts an exchange with the origin.
+    pub(super) fn record_upstream(&self, took: Duration) {
+        self.upstream.record(took);
+    }
+
     /// The figures now.
     #[must_use]
     pub fn figures(&self) -> EndpointFigures {
         let mut by_cache = [0; CacheResult::ALL.len()];
+        let mut by_class = [0; CLASSES];
         let mut last_request = 0;
         for tally in self.tallies.all() {
             for (sum, count) in by_cache.iter_mut().zip(&tally.by_cache) {
+                *sum += count.load(Ordering::Relaxed);
+            }
+            for (sum, count) in by_class.iter_mut().zip(&tally.by_class) {
                 *sum += count.load(Ordering::Relaxed);
             }
             last_request = last_request.max(tally.last_request.load(Ordering::Relaxed));
@@ -145,6 +166,7 @@ impl Endpoint {
             template: Arc::clone(&self.template),
             count: by_cache.iter().sum(),
             errors: self.errors(),
+            by_class,
             latency: self.latencies.figures(),
             last_request: (last_request > 0).then(|| Timestamp::from_unix_millis(last_request)),
             by_cache,

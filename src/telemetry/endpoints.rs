@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use dashmap::DashMap;
 
-pub use super::endpoint::{Endpoint, EndpointFigures, Sample};
+pub use super::endpoint::{CLASSES, Endpoint, EndpointFigures, Sample};
 use super::labels::MethodLabel;
 use super::spread::Spread;
 
@@ -77,6 +77,11 @@ impl Endpoints {
             wide: AtomicUsize::new(0),
             other: Arc::new(Endpoint::new(MethodLabel::Other, OTHER.into(), false)),
         }
+    }
+
+    /// Counts a request for the endpoint that stands for all not kept.
+    pub(super) fn record_other(&self, sample: &Sample) {
+        self.other.record(sample);
     }
 
     /// Marks a template as that of a route: its endpoints outlive a reset, so
@@ -228,7 +233,7 @@ mod tests {
         Sample {
             at: Timestamp::from_unix_millis(1_000),
             cache,
-            is_error: false,
+            status: http::StatusCode::OK,
             elapsed: Duration::from_millis(millis),
             upstream: None,
         }
@@ -295,7 +300,7 @@ mod tests {
         endpoints.keep_for_route("/a");
         let kept = endpoints.resolve(MethodLabel::Get, "/a");
         kept.record(&Sample {
-            is_error: true,
+            status: http::StatusCode::BAD_GATEWAY,
             upstream: Some(Duration::from_millis(3)),
             ..sample(4, CacheResult::Miss)
         });

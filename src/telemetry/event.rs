@@ -52,9 +52,10 @@ impl Telemetry {
         let sample = Sample {
             at: now,
             cache: event.cache,
-            is_error: event.status.is_server_error(),
+            status: event.status,
             elapsed: event.elapsed,
-            upstream: event.upstream,
+            // Of a route, exchanges are counted where they are made.
+            upstream: event.upstream.filter(|_| route.template().is_none()),
         };
         match route.endpoint(method, &self.endpoints) {
             Some(endpoint) => endpoint.record(&sample),
@@ -64,14 +65,14 @@ impl Telemetry {
                 .record(&sample),
         }
         self.rate.record(now);
-        if let Some(upstream) = event.upstream {
-            self.upstream.latencies.record(upstream);
-        }
         if event.cache.is_from_store() {
             let bytes = event.body_bytes.unwrap_or(0);
             self.top_keys.record(route.name(), event.path, bytes, now);
+        } else if event.cache == CacheResult::Miss {
+            self.missed_keys.record(route.name(), event.path, 0, now);
         }
         self.access.write(event, route.name(), now);
+        self.tail.write(event, route.name(), now);
         self.spans.end(event, route);
         tracing::debug!(
             target: "pannier::served",
@@ -89,7 +90,8 @@ impl Telemetry {
 
     /// Counts a request that was refused before anything was made of it, as one
     /// of no route: what it asked for may be anything, so neither its method
-    /// nor its path is told, and no endpoint is counted.
+    /// nor its path is told, and it counts for the endpoint `other`. So it is in
+    /// every total that other requests are in.
     pub fn refused(&self, status: StatusCode, elapsed: Duration, client: ClientAddress) {
         let Ok(method) = Method::from_bytes(b"-") else {
             return;
@@ -109,8 +111,16 @@ impl Telemetry {
             span: None,
         };
         self.unrouted.count(MethodLabel::from(&method), &event);
+        self.endpoints.record_other(&Sample {
+            at: event.at,
+            cache: event.cache,
+            status,
+            elapsed,
+            upstream: None,
+        });
         self.rate.record(event.at);
         self.access.write(&event, self.unrouted.name(), event.at);
+        self.tail.write(&event, self.unrouted.name(), event.at);
         tracing::debug!(status = status.as_u16(), %client, "refused a request");
     }
 }

@@ -62,7 +62,7 @@ pub(super) const CACHE_EVICTIONS_EARLY: Family = counter(
 );
 pub(super) const CACHE_EXPIRATIONS: Family = counter(
     "pannier_cache_expirations_total",
-    "Stored responses dropped because they could not be reused any more.",
+    "Stored responses whose lifetime ended: fetched anew, or dropped.",
     &["route"],
 );
 pub(super) const CACHE_INVALIDATIONS: Family = counter(
@@ -129,6 +129,21 @@ pub(super) const UPSTREAM_ERRORS: Family = counter(
     "pannier_upstream_errors_total",
     "Exchanges with the origin that failed, by kind.",
     &["kind"],
+);
+pub(super) const UPSTREAM_RESPONSES: Family = counter(
+    "pannier_upstream_responses_total",
+    "Exchanges with the origin, validations and refreshes included, by status; none: no answer came.",
+    &["route", "status"],
+);
+pub(super) const STALE_ON_ERROR: Family = gauge(
+    "pannier_stale_on_error_seconds",
+    "For how long the route has answered with stale responses because the origin fails; 0: it does not.",
+    &["route"],
+);
+pub(super) const UPSTREAM_CHECK: Family = gauge(
+    "pannier_upstream_check_up",
+    "Whether the last active check of the origin passed; only where one is configured.",
+    &[],
 );
 pub(super) const REDIS_UP: Family = gauge(
     "pannier_redis_up",
@@ -238,7 +253,7 @@ pub(super) const PROCESS_THREADS: Family = gauge(
     &[],
 );
 
-pub(super) const FAMILIES: [&Family; 45] = [
+pub(super) const FAMILIES: [&Family; 48] = [
     &REQUESTS,
     &REQUEST_DURATION,
     &UPSTREAM_DURATION,
@@ -266,6 +281,9 @@ pub(super) const FAMILIES: [&Family; 45] = [
     &UPSTREAM_OPENED,
     &UPSTREAM_BODY_BYTES,
     &UPSTREAM_ERRORS,
+    &UPSTREAM_RESPONSES,
+    &STALE_ON_ERROR,
+    &UPSTREAM_CHECK,
     &REDIS_UP,
     &REDIS_OPERATIONS,
     &REDIS_DURATION,

@@ -6,10 +6,13 @@
 
 use std::time::Duration;
 
+use super::exchanges::LivesOnStale;
+use super::health_origin as origin;
+use super::origin_check::Checked;
 use crate::config::HealthConfig;
 
 /// Fewer requests in five minutes say nothing about a rate.
-const REQUESTS_MIN: u64 = 20;
+pub(super) const REQUESTS_MIN: u64 = 20;
 /// Fewer minutes with requests are no hour to compare with.
 const MINUTES_MIN: usize = 10;
 /// A p95 below this is not called slow, whatever it was before.
@@ -55,11 +58,14 @@ pub struct Situation {
     pub hits: u64,
     /// Requests of a route that the origin answered.
     pub misses: u64,
-    /// Exchanges with the origin in the last five minutes that brought an
-    /// answer, and those that failed.
+    /// Exchanges with the origin in the last five minutes.
     pub upstream: u64,
-    /// Exchanges that failed.
+    /// Those that failed: without an answer, or answered with 5xx.
     pub upstream_errors: u64,
+    /// Routes whose origin fails behind stale responses.
+    pub stale: Vec<LivesOnStale>,
+    /// The last active check of the origin; `None` where there is none.
+    pub check: Option<Checked>,
     /// Exchanges that failed since the origin last answered.
     pub failures_in_a_row: u64,
     /// The 95th percentile of the last five minutes.
@@ -140,8 +146,9 @@ pub struct Assessment {
 #[must_use]
 pub fn assess(situation: &Situation, thresholds: &HealthConfig) -> Assessment {
     let mut indicators = vec![
-        reachable(situation, thresholds),
-        upstream_errors(situation, thresholds),
+        origin::reachable(situation, thresholds),
+        origin::errors(situation, thresholds),
+        origin::stale(situation),
         errors(situation, thresholds),
         latency(situation, thresholds),
         queue(situation, thresholds),
@@ -149,6 +156,9 @@ pub fn assess(situation: &Situation, thresholds: &HealthConfig) -> Assessment {
         evictions(situation, thresholds),
         memory(situation, thresholds),
     ];
+    if let Some(check) = &situation.check {
+        indicators.insert(1, origin::checked(check, thresholds));
+    }
     if let Some(redis) = &situation.redis {
         indicators.extend(of_redis(redis, thresholds));
     }
@@ -180,15 +190,15 @@ fn message(indicators: &[Indicator], level: Level) -> String {
 }
 
 /// An indicator of which more is worse.
-struct Scale {
-    name: &'static str,
-    unit: &'static str,
-    warning: f64,
-    critical: Option<f64>,
+pub(super) struct Scale {
+    pub(super) name: &'static str,
+    pub(super) unit: &'static str,
+    pub(super) warning: f64,
+    pub(super) critical: Option<f64>,
 }
 
 impl Scale {
-    fn judge(&self, value: f64, found: String, what_to_do: &str) -> Indicator {
+    pub(super) fn judge(&self, value: f64, found: String, what_to_do: &str) -> Indicator {
         let is_critical = self.critical.is_some_and(|critical| value >= critical);
         let level = if is_critical {
             Level::Critical
@@ -205,7 +215,7 @@ impl Scale {
         self.indicator(level, Some(value), threshold, found, what_to_do)
     }
 
-    fn not_judged(&self, why: &str) -> Indicator {
+    pub(super) fn not_judged(&self, why: &str) -> Indicator {
         self.indicator(Level::Healthy, None, Some(self.warning), why.to_owned(), "")
     }
 
@@ -231,46 +241,6 @@ impl Scale {
             advice,
         }
     }
-}
-
-fn reachable(situation: &Situation, thresholds: &HealthConfig) -> Indicator {
-    let failures = situation.failures_in_a_row;
-    let found = match failures {
-        0 => "the origin answers".to_owned(),
-        1 => "the origin did not answer when it was last asked".to_owned(),
-        n => format!("the origin did not answer the last {n} times"),
-    };
-    let scale = Scale {
-        name: "upstream_reachable",
-        unit: "failures in a row",
-        warning: 1.0,
-        critical: Some(float(thresholds.upstream_failures_critical)),
-    };
-    scale.judge(
-        float(failures),
-        found,
-        "see whether the application behind runs and `upstream` names it",
-    )
-}
-
-fn upstream_errors(situation: &Situation, thresholds: &HealthConfig) -> Indicator {
-    let scale = Scale {
-        name: "upstream_error_rate",
-        unit: "%",
-        warning: float(thresholds.upstream_error_rate_warning_percent),
-        critical: Some(float(thresholds.upstream_error_rate_critical_percent)),
-    };
-    let asked = situation.upstream + situation.upstream_errors;
-    if asked < REQUESTS_MIN {
-        return scale.not_judged("the origin was seldom asked in the last five minutes");
-    }
-    let rate = percent(situation.upstream_errors, asked);
-    let found = format!("{rate:.1} % of exchanges with the origin failed in five minutes");
-    scale.judge(
-        rate,
-        found,
-        "`/performance/upstream` counts them by kind; time-outs: `origin.response_timeout`",
-    )
 }
 
 fn errors(situation: &Situation, thresholds: &HealthConfig) -> Indicator {
@@ -402,7 +372,15 @@ fn memory(situation: &Situation, thresholds: &HealthConfig) -> Indicator {
     };
     let fill = situation.memory_fill_percent;
     let found = format!("the store in memory is {fill:.0} % full");
-    scale.judge(fill, found, "raise `memory.bytes_max`, or lower lifetimes")
+    if situation.evictions_early < thresholds.evictions_warning_per_hour {
+        // A full store that lets go of what is old does what it is for.
+        return scale.indicator(Level::Healthy, Some(fill), Some(scale.warning), found, "");
+    }
+    scale.judge(
+        fill,
+        found,
+        "it lets go of what is asked for again: raise `memory.bytes_max`, or lower lifetimes",
+    )
 }
 
 fn of_redis(redis: &RedisSituation, thresholds: &HealthConfig) -> Vec<Indicator> {
@@ -469,11 +447,11 @@ fn of_redis(redis: &RedisSituation, thresholds: &HealthConfig) -> Vec<Indicator>
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure, shown to people")]
-fn float(figure: u64) -> f64 {
+pub(super) fn float(figure: u64) -> f64 {
     figure as f64
 }
 
-fn percent(part: u64, whole: u64) -> f64 {
+pub(super) fn percent(part: u64, whole: u64) -> f64 {
     if whole == 0 {
         0.0
     } else {

@@ -30,11 +30,13 @@ pub struct Totals {
     pub misses: u64,
     /// Those answered with 5xx.
     pub errors: u64,
+    /// Those answered with 4xx.
+    pub client_errors: u64,
     /// Bytes of the answers' bodies, as far as known when they began.
     pub bytes: u64,
-    /// Exchanges with the origin that brought an answer.
+    /// Exchanges with the origin.
     pub upstream: u64,
-    /// Exchanges with the origin that failed.
+    /// Those that failed: without an answer, or answered with 5xx.
     pub upstream_errors: u64,
     /// Stored responses dropped to make room.
     pub evictions: u64,
@@ -65,6 +67,7 @@ impl Totals {
             hits: merge(self.hits, other.hits),
             misses: merge(self.misses, other.misses),
             errors: merge(self.errors, other.errors),
+            client_errors: merge(self.client_errors, other.client_errors),
             bytes: merge(self.bytes, other.bytes),
             upstream: merge(self.upstream, other.upstream),
             upstream_errors: merge(self.upstream_errors, other.upstream_errors),

@@ -99,6 +99,11 @@ impl StatusIndex {
         (500 - Self::FIRST..Self::SHARED).contains(&self.0)
     }
 
+    /// Whether it is a 4xx.
+    pub(super) fn is_client_error(self) -> bool {
+        (400 - Self::FIRST..500 - Self::FIRST).contains(&self.0)
+    }
+
     pub(super) fn label(self) -> String {
         if self.0 == Self::SHARED {
             "other".to_owned()

@@ -101,6 +101,8 @@ impl Telemetry {
             upstream: counts.upstream,
             upstream_errors: counts.upstream_errors,
             failures_in_a_row: self.upstream().failures_in_a_row(),
+            stale: self.lives_on_stale(),
+            check: self.upstream().check.last(),
             p95: recent_p95
                 .get(recent_p95.len() / 2)
                 .copied()
@@ -142,6 +144,9 @@ impl Telemetry {
                 if request.is_error {
                     totals.errors += request.count;
                 }
+                if request.is_client_error {
+                    totals.client_errors += request.count;
+                }
                 if request.cache.is_from_store() {
                     totals.hits += request.count;
                 }
@@ -154,9 +159,10 @@ impl Telemetry {
             totals.evictions += counters.evictions.get();
             totals.evictions_early += counters.evictions_early.get();
             totals.invalidations += counters.invalidations.get();
-            totals.upstream += route.upstream().snapshot().count;
+            let (exchanges, failed) = route.exchanges().total();
+            totals.upstream += exchanges;
+            totals.upstream_errors += failed;
         }
-        totals.upstream_errors = self.upstream().errors.total();
         for gate in [self.requests(), &self.upstream().exchanges] {
             let figures = gate.figures();
             totals.refused += figures.refused_full + figures.refused_late;

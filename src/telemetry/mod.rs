@@ -20,8 +20,10 @@ pub mod counters;
 mod endpoint;
 pub mod endpoints;
 mod event;
+pub mod exchanges;
 mod families;
 pub mod health;
+mod health_origin;
 #[cfg(test)]
 mod health_tests;
 pub mod histogram;
@@ -31,6 +33,8 @@ pub mod log_counters;
 pub mod logging;
 mod look;
 pub mod names;
+pub mod origin_check;
+pub mod outage;
 pub mod page;
 pub mod process;
 pub mod prometheus;
@@ -41,6 +45,7 @@ pub mod route;
 pub mod spans;
 pub mod spread;
 pub mod stripes;
+pub mod tail;
 pub mod template;
 pub mod top_keys;
 pub mod upstream;
@@ -55,6 +60,7 @@ use self::rate::Rate;
 pub use self::redis_counts::RedisCounts;
 pub use self::route::RouteTelemetry;
 use self::spans::Spans;
+use self::tail::Tail;
 use self::top_keys::TopKeys;
 use self::upstream::UpstreamCounters;
 use self::warmth::Warmth;
@@ -79,8 +85,10 @@ pub struct Telemetry {
     proxy_headers_refused: Counter,
     upstream: Arc<UpstreamCounters>,
     top_keys: TopKeys,
+    missed_keys: TopKeys,
     history: parking_lot::Mutex<History>,
     access: AccessLog,
+    tail: Tail,
     spans: Spans,
     warmth: Warmth,
 }
@@ -108,7 +116,9 @@ impl Telemetry {
             proxy_headers_refused: Counter::default(),
             upstream: Arc::default(),
             top_keys: TopKeys::default(),
+            missed_keys: TopKeys::default(),
             access: AccessLog::default(),
+            tail: Tail::default(),
             spans: Spans::default(),
             warmth: Warmth::default(),
         }
@@ -191,10 +201,22 @@ impl Telemetry {
         &self.top_keys
     }
 
+    /// The keys of routes that the origin answers most.
+    #[must_use]
+    pub fn missed_keys(&self) -> &TopKeys {
+        &self.missed_keys
+    }
+
     /// The access log.
     #[must_use]
     pub fn access(&self) -> &AccessLog {
         &self.access
+    }
+
+    /// Requests as they are answered, for those who watch.
+    #[must_use]
+    pub fn tail(&self) -> &Tail {
+        &self.tail
     }
 
     /// Connections of clients that ended in an error.
@@ -263,6 +285,7 @@ impl Telemetry {
             route.reset_cache_counts();
         }
         self.top_keys.reset();
+        self.missed_keys.reset();
         *self.redis_baseline.lock() = RedisCounts::of(&self.redis, &RedisCounts::default());
     }
 

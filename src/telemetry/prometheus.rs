@@ -104,6 +104,7 @@ impl Collector for TelemetryCollector {
         queues(&mut page, &self.telemetry);
         caches(&mut page, &routes);
         upstream(&mut page, self.telemetry.upstream());
+        exchanges(&mut page, &routes, &self.telemetry);
         redis(&mut page, self.telemetry.redis());
         let version = &[env!("CARGO_PKG_VERSION")];
         page.family(
@@ -253,6 +254,28 @@ fn upstream(page: &mut Page, upstream: &UpstreamCounters) {
     page.family(&families::UPSTREAM_ERRORS, errors.collect());
 }
 
+fn exchanges(page: &mut Page, routes: &[Arc<RouteTelemetry>], telemetry: &Telemetry) {
+    let mut responses = Vec::new();
+    let mut stale = Vec::new();
+    let now = telemetry.now();
+    for route in routes.iter().chain([telemetry.unrouted()]) {
+        for (status, count) in route.exchanges().counts() {
+            let labels = [route.name(), &status];
+            responses.push(value(&families::UPSTREAM_RESPONSES, &labels, float(count)));
+        }
+    }
+    for route in routes {
+        let since = route.exchanges().lives_on_stale(now);
+        let seconds = since.map_or(0.0, |(since, _)| now.since(since).as_secs_f64());
+        stale.push(value(&families::STALE_ON_ERROR, &[route.name()], seconds));
+    }
+    page.family(&families::UPSTREAM_RESPONSES, responses);
+    page.family(&families::STALE_ON_ERROR, stale);
+    if let Some(check) = telemetry.upstream().check.last() {
+        page.value(&families::UPSTREAM_CHECK, u64::from(check.failures == 0));
+    }
+}
+
 fn redis(page: &mut Page, counters: &RedisCounters) {
     page.value(&families::REDIS_UP, counters.up.get());
     // Corrupt records are counted as misses too; here each outcome stands alone.
@@ -327,6 +350,8 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::telemetry::ResponseServed;
+    use crate::telemetry::exchanges::Exchanged;
+    use crate::telemetry::upstream::ExchangeFailed;
 
     fn page(telemetry: &Arc<Telemetry>) -> String {
         let exporter = Exporter::new(Arc::clone(telemetry)).unwrap();
@@ -360,7 +385,21 @@ mod tests {
         route.counters().entries.set(7);
         route.counters().refusals.increment("no-store");
         route.counters().saved_micros.add(1_500_000);
-        telemetry.upstream().failed("connect");
+        let took = Duration::from_millis(3);
+        for answer in [Some((StatusCode::OK, took)), None] {
+            telemetry.exchanged(&Exchanged {
+                route: Some(&route),
+                method: &Method::GET,
+                at: telemetry.now(),
+                answer,
+            });
+        }
+        telemetry.upstream().failed(&ExchangeFailed {
+            kind: "connect",
+            cause: "connection refused",
+            upstream: "127.0.0.1:3000",
+            error: &"refused",
+        });
         telemetry.redis().misses.add(3);
         telemetry.redis().corrupt.increment();
         let page = page(&telemetry);
@@ -377,6 +416,9 @@ mod tests {
             r#"pannier_refusals_total{route="a\"b",reason="no-store"} 1"#,
             r#"pannier_cache_saved_seconds_total{route="a\"b"} 1.5"#,
             r#"pannier_upstream_errors_total{kind="connect"} 1"#,
+            r#"pannier_upstream_responses_total{route="a\"b",status="200"} 1"#,
+            r#"pannier_upstream_responses_total{route="a\"b",status="none"} 1"#,
+            r#"pannier_stale_on_error_seconds{route="a\"b"} 0"#,
             r#"pannier_overload_refusals_total{queue="upstream",reason="queue-full"} 0"#,
             "pannier_redis_up 0",
             "pannier_inflight_requests 0",

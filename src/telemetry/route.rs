@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::counters::RouteCounters;
 use super::endpoints::{Endpoint, Endpoints};
+use super::exchanges::Exchanges;
 use super::histogram::DurationHistogram;
 use super::labels::{MethodLabel, StatusIndex};
 use super::stripes::{Cells, Striped};
@@ -32,6 +33,7 @@ struct RouteFigures {
     baseline: parking_lot::Mutex<Baseline>,
     durations: [DurationHistogram; CacheResult::ALL.len()],
     upstream: DurationHistogram,
+    exchanges: Exchanges,
     /// Made at a method's first request.
     methods: [OnceLock<Box<ByStatus>>; MethodLabel::ALL.len()],
 }
@@ -69,6 +71,8 @@ pub struct RequestCount {
     pub status: String,
     /// Whether the status is a 5xx.
     pub is_error: bool,
+    /// Whether it is a 4xx.
+    pub is_client_error: bool,
     /// How the cache answered.
     pub cache: CacheResult,
     /// How many.
@@ -86,7 +90,7 @@ pub struct CacheCounts {
     pub sets: u64,
     /// Dropped to make room.
     pub evictions: u64,
-    /// Dropped because they could not be reused any more.
+    /// Whose lifetime ended: fetched anew, or dropped.
     pub expirations: u64,
     /// Dropped because an invalidation matched them.
     pub invalidations: u64,
@@ -219,6 +223,12 @@ impl RouteTelemetry {
         &self.figures.durations[cache.index()]
     }
 
+    /// Every exchange with the origin.
+    #[must_use]
+    pub fn exchanges(&self) -> &Exchanges {
+        &self.figures.exchanges
+    }
+
     /// What the origin took.
     #[must_use]
     pub fn upstream(&self) -> &DurationHistogram {
@@ -244,6 +254,7 @@ impl RouteTelemetry {
                         all.push(RequestCount {
                             method,
                             is_error: status.is_error(),
+                            is_client_error: status.is_client_error(),
                             status: status.label(),
                             cache,
                             count,
@@ -273,9 +284,6 @@ impl RouteTelemetry {
         let (counts, hand) = counts.here();
         hand.add(&counts.0[event.cache.index()], 1);
         self.durations(event.cache).record(event.elapsed);
-        if let Some(upstream) = event.upstream {
-            self.figures.upstream.record(upstream);
-        }
         let counters = self.counters();
         let bytes = event.body_bytes.unwrap_or(0);
         counters.body_bytes.add(bytes);
@@ -284,6 +292,9 @@ impl RouteTelemetry {
         }
         match event.cache {
             CacheResult::Hit | CacheResult::Stale | CacheResult::Revalidated => {
+                if event.cache == CacheResult::Stale {
+                    self.exchanges().answered_stale(event.at);
+                }
                 counters.hits.increment();
                 counters.hit_bytes.add(bytes);
             }

@@ -1,4 +1,5 @@
-//! Which keys are asked for most: by hits and by bytes.
+//! Which keys are asked for most: by hits and by bytes; and, in a sketch of its
+//! own, which are missed most.
 //!
 //! Promises: a bounded number of keys ([`KEYS_MAX`]), found by the
 //! space-saving algorithm: every key that has more than one part in
@@ -36,7 +37,7 @@ pub struct TopKey {
     pub route: Arc<str>,
     /// The path, cut where it is long.
     pub path: Arc<str>,
-    /// Answers from the store, estimated.
+    /// Answers from the store, estimated; where misses are counted, misses.
     pub hits: u64,
     /// Bytes of their bodies, estimated.
     pub bytes: u64,
@@ -79,7 +80,7 @@ thread_local! {
 }
 
 impl TopKeys {
-    /// Counts an answer from the store.
+    /// Counts an answer of this key.
     pub fn record(&self, route: &str, path: &str, bytes: u64, now: Timestamp) {
         let shift = self.shift.load(Ordering::Relaxed);
         let seen = SEEN.get().wrapping_add(1);

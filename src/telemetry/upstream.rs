@@ -1,11 +1,17 @@
 //! What happens on the way to and from the origin.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use super::counters::{Counter, Gauge};
 use super::histogram::Latencies;
 use super::names::NamedCounts;
+use super::origin_check::OriginCheck;
+use super::outage::Outage;
 use crate::gate::Gate;
 
 /// What happens on the way to and from the origin. Never reset, but for the
@@ -32,22 +38,67 @@ pub struct UpstreamCounters {
     pub errors: NamedCounts,
     /// Since the last reset.
     pub latencies: Latencies,
+    /// What the active check found.
+    pub check: OriginCheck,
     failures_in_a_row: AtomicU64,
+    outage: Mutex<Outage>,
+}
+
+/// An exchange that failed for a reason on the origin's side.
+#[derive(Clone, Copy)]
+pub struct ExchangeFailed<'a> {
+    /// The kind of failure, for figures.
+    pub kind: &'static str,
+    /// Its cause in a word.
+    pub cause: &'static str,
+    /// The upstream as configured.
+    pub upstream: &'a str,
+    /// The whole error, with the address and what the system says.
+    pub error: &'a dyn Display,
 }
 
 impl UpstreamCounters {
     /// A response head came.
     pub fn answered(&self) {
         // Read first: with a healthy origin nothing is written here.
-        if self.failures_in_a_row.load(Ordering::Relaxed) > 0 {
+        if self.failures_in_a_row.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let over = {
+            let mut outage = self.outage.lock();
             self.failures_in_a_row.store(0, Ordering::Relaxed);
+            outage.answered(Instant::now())
+        };
+        if let Some(over) = over {
+            let seconds = over.after.as_secs();
+            tracing::info!(
+                seconds,
+                failed = over.failed,
+                "origin reachable again after {seconds} s, {} requests failed",
+                over.failed
+            );
         }
     }
 
-    /// No response head came, for a reason on the origin's side.
-    pub fn failed(&self, kind: &'static str) {
-        self.errors.increment(kind);
-        self.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
+    /// No response head came, for a reason on the origin's side. Told once, until
+    /// the origin has answered.
+    pub fn failed(&self, failed: &ExchangeFailed<'_>) {
+        self.errors.increment(failed.kind);
+        let earlier = {
+            let mut outage = self.outage.lock();
+            self.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
+            outage.failed(failed.cause, Instant::now())
+        };
+        if let Some(earlier) = earlier {
+            tracing::warn!(
+                cause = failed.cause,
+                upstream = failed.upstream,
+                error = %failed.error,
+                earlier,
+                "the origin fails: {}",
+                failed.cause
+            );
+        }
     }
 
     /// An exchange that the origin had no part in failed: it was refused here,

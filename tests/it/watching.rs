@@ -23,6 +23,8 @@ async fn every_described_path_is_answered_and_none_besides() {
         for verb in verbs.as_object().unwrap().keys() {
             let answer = match (verb.as_str(), path.as_str()) {
                 ("post", "/cache/clear") => proxy.admin_post("/cache/clear?tier=memory").await,
+                // It goes on for as long as somebody reads it.
+                ("get", "/tail") => continue,
                 ("post", _) => proxy.admin_post(&target).await,
                 _ => proxy.admin_get(&target).await,
             };
@@ -221,4 +223,39 @@ async fn a_log_beside_the_configuration_does_not_tell_of_itself() {
     let log = proxy.log();
     let told = log.lines().find(|line| line.contains("notify"));
     assert_eq!(told, None, "a line about each line never ends");
+}
+
+#[tokio::test]
+async fn a_response_whose_lifetime_ended_and_that_was_fetched_anew_has_expired() {
+    let origin = origin::new().get("/x", ok("x").max_age(0)).run().await;
+    let proxy = proxy::new(&origin)
+        .route("/x", |route| route.name("the-x").stale_if_error("1h"))
+        .run()
+        .await;
+    proxy.get("/x").await.was(Miss);
+    assert_eq!(proxy.route_figure("the-x", "expirations").await, 0);
+    proxy.get("/x").await.was(Miss);
+    proxy.get("/x").await.was(Miss);
+    assert_eq!(proxy.route_figure("the-x", "sets").await, 3);
+    assert_eq!(proxy.route_figure("the-x", "expirations").await, 2);
+}
+
+#[tokio::test]
+async fn the_keys_that_are_missed_most_are_told() {
+    let origin = origin::new().otherwise(ok("x").max_age(60)).run().await;
+    let proxy = proxy::new(&origin)
+        .route("/search", |route| route.name("search"))
+        .run()
+        .await;
+    for number in 0..5 {
+        proxy.get(&format!("/search?q={number}")).await.was(Miss);
+    }
+    proxy.get("/search?q=0").await.was(Hit);
+    let top = proxy.admin_get("/cache/top-keys").await.json();
+    let missed = &top["by_misses"][0];
+    assert_eq!(
+        (&missed["path"], &missed["misses"]),
+        (&"/search".into(), &5.into())
+    );
+    assert_eq!(top["by_hits"][0]["hits"], 1, "{top:#}");
 }

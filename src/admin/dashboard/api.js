@@ -2,6 +2,8 @@
 // nowhere but into the Authorization field of requests to this listener.
 
 const TOKEN = "pannier-admin-token";
+const ANSWER_MS = 5000;
+const COMMAND_MS = 75000;
 
 class Refused extends Error {
   constructor(status, detail) {
@@ -30,7 +32,9 @@ function keepToken(token) {
 async function ask(path, method = "GET", token = storedToken()) {
   const headers = { Accept: "application/json" };
   if (token) headers.Authorization = `Bearer ${token}`;
-  const response = await fetch(path, { method, headers, credentials: "omit", cache: "no-store" });
+  // A proxy that hangs is as good as one that is gone; a command may wait for the fleet.
+  const signal = AbortSignal.timeout(method === "GET" ? ANSWER_MS : COMMAND_MS);
+  const response = await fetch(path, { method, headers, credentials: "omit", cache: "no-store", signal });
   const kind = response.headers.get("content-type") || "";
   const document = kind.includes("json") ? await response.json() : null;
   if (!response.ok) {

@@ -21,6 +21,12 @@ function count(value) {
   return [group(value), ""];
 }
 
+/** A count that may be part of one. */
+function tenths(value) {
+  if (value == null || Number.isInteger(value) || value >= 100) return count(value == null ? value : Math.round(value));
+  return [value.toFixed(1), ""];
+}
+
 function rate(value) {
   if (value == null) return [NONE, ""];
   return [value >= 100 ? group(value) : value.toFixed(1), "/s"];

@@ -2,7 +2,7 @@
 
 const EVERY_MS = 2000;
 const HISTORY_MS = { "1h": 5000, "24h": 30000 };
-const LATE_MS = 10000;
+const LATE_MS = 6000;
 
 const state = { tab: "overview", paused: false, round: 0, histories: new Map(), answeredAt: 0, timer: null };
 const views = {};
@@ -28,13 +28,16 @@ async function refresh() {
     showLevel(health || (await ask("health")));
     state.answeredAt = Date.now();
     showLive("live", state.paused ? "paused" : "live");
+    showLost(null);
     byId("forget").hidden = !storedToken();
     // A link carries no token.
     byId("machines").hidden = Boolean(storedToken());
   } catch (error) {
     if (round !== state.round) return;
     if (error instanceof Refused && error.status === 401) return showGate(storedToken() ? error.message : "");
-    showLive("lost", error instanceof Refused ? error.message : "no answer");
+    const words = error instanceof Refused ? error.message : "no answer";
+    showLive("lost", words);
+    showLost(words);
   }
   if (!state.paused && !document.hidden) state.timer = setTimeout(refresh, EVERY_MS);
 }
@@ -50,6 +53,23 @@ function showLevel(health) {
   document.title = health.status === "healthy" ? "Pannier" : `${SIGNS[health.status]} ${health.status} · Pannier`;
 }
 
+/** Says that the figures are old, and since when; `null`: they are not. */
+function showLost(words) {
+  const app = byId("app");
+  const note = byId("lost");
+  note.hidden = words === null;
+  if (words === null) {
+    delete app.dataset.lost;
+    return;
+  }
+  app.dataset.lost = "";
+  const since = state.answeredAt ? ` What is shown is from ${new Date(state.answeredAt).toLocaleTimeString()}.` : "";
+  say(note, `Pannier does not answer (${words}).${since}`);
+  byId("level").dataset.level = "unknown";
+  say(byId("level-text"), "unknown");
+  document.title = "✕ no answer · Pannier";
+}
+
 function showLive(kind, words) {
   byId("live").dataset.state = kind;
   say(byId("live-text"), words);
@@ -62,7 +82,9 @@ document.addEventListener("visibilitychange", () => {
 setInterval(() => {
   const late = Date.now() - state.answeredAt;
   if (state.answeredAt && !state.paused && !document.hidden && late > LATE_MS) {
-    showLive("lost", `no answer for ${Math.round(late / 1000)} s`);
+    const words = `no answer for ${Math.round(late / 1000)} s`;
+    showLive("lost", words);
+    showLost(words);
   }
 }, 1000);
 
@@ -87,8 +109,25 @@ function choose(tab, andFocus) {
   state.tab = tab.id.replace("tab-", "");
   if (andFocus) tab.focus();
   tab.scrollIntoView({ block: "nearest", inline: "nearest" });
-  if (location.hash !== `#${state.tab}`) history.replaceState(null, "", `#${state.tab}`);
+  keepAddress();
   if (!byId("app").hidden) refresh();
+}
+
+/** The tab, and how its table is sorted and filtered, in the address. */
+function keepAddress() {
+  const table = views[state.tab]?.table;
+  const how = table ? table.address : "";
+  const address = `#${state.tab}${how ? `?${how}` : ""}`;
+  if (location.hash !== address) history.replaceState(null, "", address);
+}
+
+/** Takes both from the address. */
+function takeAddress() {
+  const [name, how = ""] = location.hash.slice(1).split("?");
+  const tab = byId(`tab-${name}`);
+  const table = views[name]?.table;
+  if (table && table.address !== new URLSearchParams(how).toString()) table.address = how;
+  if (tab && tab.getAttribute("aria-selected") !== "true") choose(tab);
 }
 
 for (const tab of tabs) {
@@ -102,10 +141,7 @@ for (const tab of tabs) {
   });
 }
 
-window.addEventListener("hashchange", () => {
-  const tab = byId(`tab-${location.hash.slice(1)}`);
-  if (tab && tab.getAttribute("aria-selected") !== "true") choose(tab);
-});
+window.addEventListener("hashchange", takeAddress);
 
 // ---- the token ----------------------------------------------------------------------
 
@@ -215,7 +251,7 @@ const makers = { overview, endpoints, cache: caches, system, fleet };
 for (const [name, maker] of Object.entries(makers)) {
   views[name] = maker(() => refresh());
   byId(`panel-${name}`).append(...views[name].element);
+  if (views[name].table) views[name].table.onchange = keepAddress;
 }
-const first = byId(`tab-${location.hash.slice(1)}`);
-if (first) choose(first);
+takeAddress();
 showApp();

@@ -10,7 +10,7 @@ class Table {
     this.rows = [];
     this.heads = columns.map((column, number) => this.head(column, number));
     this.body = make("tbody");
-    this.filter = make("input", { type: "search", placeholder: options.filter || "Filter", "aria-label": options.filter || "Filter", oninput: () => this.draw() });
+    this.filter = make("input", { type: "search", placeholder: options.filter || "Filter", "aria-label": options.filter || "Filter", oninput: () => this.changed() });
     this.note = make("span", { class: "note", role: "status" });
     this.none = make("p", { class: "empty" });
     this.table = make("table", { class: "sticky-first" }, make("caption", { class: "visually-hidden" }, caption), make("thead", {}, make("tr", {}, this.heads)), this.body);
@@ -21,7 +21,8 @@ class Table {
 
   head(column, number) {
     const button = make("button", { type: "button", title: column.about, onclick: () => this.sort(number) }, column.title);
-    return make("th", { scope: "col", class: column.left ? "left" : null, "aria-sort": "none" }, button);
+    const classes = [column.left ? "left" : "", column.width || ""].filter(Boolean).join(" ");
+    return make("th", { scope: "col", class: classes || null, "aria-sort": "none" }, button);
   }
 
   sort(number) {
@@ -30,8 +31,33 @@ class Table {
       this.sorted = number;
       this.descending = !this.columns[number].left;
     }
-    this.draw();
+    this.changed();
     say(byId("announcer"), `Sorted by ${this.columns[number].title}, ${this.descending ? "descending" : "ascending"}`);
+  }
+
+  /** Sort and filter, as they stand in the address; empty as they were made. */
+  get address() {
+    const parameters = new URLSearchParams();
+    const isSorted = this.sorted !== (this.options.sorted || 0) || !this.descending;
+    if (isSorted) parameters.set("sort", `${this.columns[this.sorted].title}${this.descending ? "" : " up"}`);
+    if (this.filter.value.trim()) parameters.set("filter", this.filter.value.trim());
+    return parameters.toString();
+  }
+
+  /** Takes sort and filter from an address. */
+  set address(written) {
+    const parameters = new URLSearchParams(written);
+    const sort = parameters.get("sort");
+    const number = this.columns.findIndex((column) => sort && column.title === sort.replace(/ up$/, ""));
+    this.sorted = number < 0 ? this.options.sorted || 0 : number;
+    this.descending = number < 0 ? this.options.descending ?? true : !sort.endsWith(" up");
+    this.filter.value = parameters.get("filter") || "";
+    this.draw();
+  }
+
+  changed() {
+    this.draw();
+    this.onchange?.();
   }
 
   show(rows) {
@@ -74,7 +100,7 @@ class Table {
       this.columns.forEach((column, number) => {
         const cell = cells[number];
         const content = column.show(row);
-        const classes = [column.left ? "left" : "", column.mono ? "name" : "", column.tone ? column.tone(row) : ""].filter(Boolean).join(" ");
+        const classes = [column.width || "", column.left ? "left" : "", column.mono ? "name" : "", column.tone ? column.tone(row) : ""].filter(Boolean).join(" ");
         if (cell.className !== classes) cell.className = classes;
         if (typeof content === "string") {
           if (cell.childElementCount > 0) cell.replaceChildren();

@@ -1,7 +1,7 @@
 // The five views. Each builds its elements once, says what it asks for, and
 // shows what came.
 
-const SIGNS = { healthy: "✓", warning: "!", critical: "✕" };
+const SIGNS = { healthy: "✓", warning: "!", critical: "✕", unjudged: "–" };
 
 function tile(title, about) {
   const figure = make("span");
@@ -45,6 +45,19 @@ function share(part, whole) {
 
 function perSecond(series) {
   return (history, at) => (history.seconds[at] >= 5 ? history[series][at] / history.seconds[at] : null);
+}
+
+/** A count, as of a whole minute: the one under way would draw a cliff. */
+function perMinute(series) {
+  return (history, at) => (history.seconds[at] >= 5 ? history[series][at] * 60 / history.seconds[at] : null);
+}
+
+/** What the clock of this browser is set to: all times are shown in it. */
+function timeZone() {
+  const minutes = -new Date().getTimezoneOffset();
+  const hours = `${Math.floor(Math.abs(minutes) / 60)}${minutes % 60 ? `:${String(Math.abs(minutes) % 60).padStart(2, "0")}` : ""}`;
+  const name = Intl.DateTimeFormat().resolvedOptions().timeZone || "local time";
+  return `times in ${name} (UTC${minutes < 0 ? "−" : "+"}${hours})`;
 }
 
 /** A figure that means nothing in a minute without requests. */
@@ -94,9 +107,10 @@ function overview(refresh) {
       { name: "hit rate", fill: true, format: percent, of: (history, at) => share(history.hits[at], history.hits[at] + history.misses[at]) },
     ], { note: "of requests for routes", top: 100 }),
     new Chart("Trouble", [
-      { name: "5xx", colour: 3, format: count, of: (history, at) => history.errors[at] },
-      { name: "origin failed", colour: 2, format: count, of: (history, at) => history.upstream_errors[at] },
-      { name: "refused", colour: 4, format: count, of: (history, at) => history.refused[at] },
+      { name: "5xx", colour: 3, format: tenths, of: perMinute("errors") },
+      { name: "4xx", colour: 1, format: tenths, of: perMinute("client_errors") },
+      { name: "origin failed", colour: 2, format: tenths, of: perMinute("upstream_errors") },
+      { name: "refused", colour: 4, format: tenths, of: perMinute("refused") },
     ], { note: "a minute", step: 4 }),
   ];
   const indicators = make("ul", { class: "indicators" });
@@ -105,7 +119,7 @@ function overview(refresh) {
   const element = [
     verdict,
     tiles(requests, hits, p95, errors, saved, flight),
-    make("div", { class: "table-tools" }, make("h2", {}, "What happened"), make("span", { class: "note" }, windowChoice(refresh))),
+    make("div", { class: "table-tools" }, make("h2", {}, "What happened"), make("span", { class: "note" }, `${timeZone()} `, windowChoice(refresh))),
     make("div", { class: "grid2" }, charts.map((chart) => chart.element)),
     make("div", { class: "grid2" }, panel("Indicators", "what the score is made of", indicators), panel("Recommendations", null, advice, noAdvice)),
   ];
@@ -146,15 +160,17 @@ function overview(refresh) {
 }
 
 function showIndicators(list, indicators) {
-  const order = { critical: 0, warning: 1, healthy: 2 };
-  const sorted = [...indicators].sort((left, right) => order[left.status] - order[right.status]);
+  const order = { critical: 0, warning: 1, healthy: 2, unjudged: 3 };
+  // Too little happened to judge: that is not good, and not bad.
+  const judged = indicators.map((one) => (one.value == null && one.status === "healthy" ? { ...one, status: "unjudged" } : one));
+  const sorted = judged.sort((left, right) => order[left.status] - order[right.status]);
   list.replaceChildren(...sorted.map((one) => {
     const value = one.value == null ? "not judged" : `${Number(one.value.toFixed(1))} ${one.unit}`;
     const words = one.name.replaceAll("_", " ");
-    const said = make("span", { class: "said", hidden: one.status === "healthy" });
+    const said = make("span", { class: "said", hidden: ["healthy", "unjudged"].includes(one.status) });
     tell(said, one.advice);
     return make("li", { "data-level": one.status, title: one.advice },
-      make("span", { class: "sign", role: "img", "aria-label": one.status }, SIGNS[one.status]),
+      make("span", { class: "sign", role: "img", "aria-label": one.status === "unjudged" ? "not judged" : one.status }, SIGNS[one.status]),
       make("span", {}, words), make("span", { class: "figure", title: `threshold ${one.threshold} ${one.unit}` }, value),
       said);
   }));
@@ -163,25 +179,27 @@ function showIndicators(list, indicators) {
 // ---- Endpoints --------------------------------------------------------------
 
 function endpoints() {
-  const figure = (title, of, format, about, tone) => ({ title, about, of, show: (row) => text(format(of(row))), tone });
+  const figure = (title, of, format, about, tone, width) => ({ title, about, of, show: (row) => text(format(of(row))), tone, width });
   const table = new Table("Endpoints", [
     { title: "Endpoint", left: true, mono: true, about: "Method and path template", of: (row) => `${row.method} ${row.endpoint}`, show: (row) => `${row.method} ${row.endpoint}` },
     figure("Requests", (row) => row.count, count),
+    figure("4xx", (row) => row.client_errors, count, "Answers of 4xx", (row) => (row.client_errors > 0 ? "warn" : "zero"), "spare"),
     figure("5xx", (row) => row.errors, count, "Answers of 5xx", (row) => (row.errors > 0 ? "bad" : "zero")),
-    { title: "Hit rate", about: "Answered from the store, of what could be", of: (row) => hitRate(row), show: (row) => (hitRate(row) == null ? NONE : meter(hitRate(row))) },
-    figure("Average", (row) => row.avg_ms, milliseconds),
-    figure("p50", (row) => row.p50_ms, milliseconds),
+    { title: "Hit rate", width: "spare", about: "Answered from the store, of what could be", of: (row) => hitRate(row), show: (row) => (hitRate(row) == null ? NONE : meter(hitRate(row))) },
+    figure("Average", (row) => row.avg_ms, milliseconds, null, null, "seldom"),
+    figure("p50", (row) => row.p50_ms, milliseconds, null, null, "seldom"),
     figure("p95", (row) => row.p95_ms, milliseconds),
-    figure("p99", (row) => row.p99_ms, milliseconds),
-    figure("Slowest", (row) => row.max_ms, milliseconds),
-    figure("Origin p95", (row) => (row.upstream.count ? row.upstream.p95_ms : null), milliseconds, "What the origin took"),
-    { title: "Last", about: "When the last request was answered", of: (row) => Date.parse(row.last_request) || 0, show: (row) => ago(row.last_request) },
+    figure("p99", (row) => row.p99_ms, milliseconds, null, null, "spare"),
+    figure("Slowest", (row) => row.max_ms, milliseconds, null, null, "rare"),
+    figure("Origin p95", (row) => (row.upstream.count ? row.upstream.p95_ms : null), milliseconds, "What the origin took", null, "spare"),
+    { title: "Last", width: "seldom", about: "When the last request was answered", of: (row) => Date.parse(row.last_request) || 0, show: (row) => ago(row.last_request) },
   ], { sorted: 1, filter: "Filter by method or path", empty: "No request was counted yet. Send one through the proxy and it shows up here." });
   const reset = make("button", { type: "button", class: "quiet", id: "reset-performance", onclick: () => confirmThen(
     "Set the figures to zero?", "Timing of every endpoint starts again. Prometheus' counters and the history go on.", "Set to zero", () => ask("performance/reset", "POST")) }, "Set to zero");
   table.tools.append(reset);
   return {
     element: [panel("Endpoints", "since the last reset; times to the head of the answer", table.element)],
+    table,
     async update() {
       table.show(await ask("performance"));
     },
@@ -225,6 +243,11 @@ function caches(refresh) {
   ], { sorted: caption.endsWith("bytes") ? 3 : 2, filter: null, most: 10, empty: "Nothing was answered from the store yet." });
   const byHits = keys("Top keys by hits");
   const byWeight = keys("Top keys by bytes");
+  const byMisses = new Table("Top keys by misses", [
+    { title: "Path", left: true, mono: true, of: (row) => row.path, show: (row) => row.path },
+    { title: "Route", left: true, of: (row) => row.route, show: (row) => row.route },
+    key("Misses", (row) => row.misses, count),
+  ], { sorted: 2, filter: null, most: 10, empty: "Nothing was missed yet." });
   const reasons = new Table("Reasons for not storing", [
     { title: "Reason", left: true, mono: true, of: (row) => row.reason, show: (row) => row.reason },
     { title: "Route", left: true, of: (row) => row.route, show: (row) => row.route },
@@ -242,8 +265,9 @@ function caches(refresh) {
       panel("Routes", "since the last reset", routes.element),
       make("div", { class: "grid-wide" }, command.element, panel("Redis", null, redis.element, noRedis)),
       make("div", { class: "grid2" }, panel("Most asked for", "estimated; queries left out", byHits.element), panel("Most bytes", "estimated; queries left out", byWeight.element)),
-      panel("Why answers were not stored", null, reasons.element),
+      make("div", { class: "grid2" }, panel("Most missed", "estimated; queries left out", byMisses.element), panel("Why answers were not stored", null, reasons.element)),
     ],
+    table: routes,
     async update() {
       const [cache, top] = await Promise.all([ask("cache/stats"), ask("cache/top-keys?limit=10")]);
       const { summary } = cache;
@@ -259,6 +283,7 @@ function caches(refresh) {
       command.routes(rows.map((row) => row.name));
       byHits.show(top.by_hits);
       byWeight.show(top.by_bytes);
+      byMisses.show(top.by_misses);
       reasons.show(rows.flatMap((row) => Object.entries(row.refusals).map(([reason, answers]) => ({ reason, route: row.name, count: answers }))));
       noRedis.hidden = cache.redis.configured;
       redis.element.hidden = !cache.redis.configured;
@@ -306,7 +331,7 @@ function invalidation(refresh) {
       try {
         const done = await ask(`cache/invalidate?${query}`, "POST");
         const fleet = done.missing.length ? `; not yet acknowledged by ${done.missing.join(", ")}` : "";
-        tellOutcome("done", `Invalidated: ${done.invalidated}${done.position ? `, log position ${done.position}` : ""}${fleet}.`);
+        tellOutcome("done", `Invalidated: ${done.invalidated}${done.matched === null ? "" : `, ${done.matched} in this instance's memory`}${done.note ? ` (${done.note})` : ""}${done.position ? `, log position ${done.position}` : ""}${fleet}.`);
       } catch (error) {
         if (error instanceof Refused && error.status === 401) throw error;
         tellOutcome("failed", error.message);
@@ -366,7 +391,7 @@ function system(refresh) {
   return {
     element: [
       tiles(cpu, memory, files, open),
-      make("div", { class: "table-tools" }, make("h2", {}, "What it took"), make("span", { class: "note" }, windowChoice(refresh))),
+      make("div", { class: "table-tools" }, make("h2", {}, "What it took"), make("span", { class: "note" }, `${timeZone()} `, windowChoice(refresh))),
       make("div", { class: "grid2" }, charts.map((chart) => chart.element)),
       panel("Queues", "at the bounds requests are answered 503", queue.element),
       make("div", { class: "grid2" }, panel("Origin", "since the start", upstream.element), panel("Process", null, machine.element)),
@@ -439,6 +464,7 @@ function fleet() {
   const alone = make("p", { class: "empty" });
   return {
     element: [figures, panel("Fleet", "instances that share a namespace", table.element, alone)],
+    table,
     async update() {
       const cache = await ask("cache/stats");
       const found = cache.redis.configured ? await askIfThere("fleet") : null;

@@ -113,6 +113,9 @@ async fn an_invalidation_says_who_acknowledged_it() {
         serde_json::json!({
             "invalidated": "pattern /users/**",
             "soft": true,
+            "dry_run": false,
+            "matched": 3,
+            "note": null,
             "position": "17-0",
             "acknowledged": ["left"],
             "missing": ["right"],
@@ -126,7 +129,10 @@ async fn an_invalidation_says_who_acknowledged_it() {
     admin.post("/cache/invalidate//api/items").await;
     admin.post("/cache/invalidate/api/items").await;
     let asked = admin.operations.invalidations.lock();
-    let scopes: Vec<String> = asked.iter().map(|asked| asked.scope.to_string()).collect();
+    let scopes: Vec<String> = asked
+        .iter()
+        .map(|asked| asked.scopes[0].to_string())
+        .collect();
     assert_eq!(
         scopes,
         [
@@ -150,6 +156,12 @@ async fn what_is_unclear_is_refused_with_a_sentence() {
         ("POST", "/cache/invalidate?patern=/a", 400, "patern"),
         ("POST", "/cache/invalidate?pattern=a", 400, "starts with"),
         ("POST", "/cache/invalidate?pattern=/a&tag=b", 400, "exclude"),
+        (
+            "POST",
+            "/cache/invalidate?pattern=/a%3Fb",
+            400,
+            "has no query",
+        ),
         ("POST", "/cache/invalidate?route=nobody", 404, "nobody"),
         ("POST", "/cache/invalidate/nobody", 404, "nobody"),
         ("POST", "/cache/invalidate/users?tag=a", 400, "already"),
@@ -225,4 +237,88 @@ async fn a_path_that_is_no_text_is_refused_as_a_problem() {
     let answer = admin.ask("GET", "/performance/endpoint/GET/%ff", &[]).await;
     assert_eq!(answer.status, 400);
     assert!(answer.head.contains("application/problem+json"));
+}
+
+#[tokio::test]
+async fn purge_and_ban_are_read_as_their_clients_write_them() {
+    let admin = Admin::run(None).await;
+    let own = format!("Host: {}", admin.address);
+    for (request, fields, scope) in [
+        ("PURGE /a?b=1", vec![own.as_str()], "url /a?b=1"),
+        ("PURGE /livez", vec![&own], "url /livez"),
+        (
+            "PURGE /a",
+            vec![&own, "X-Host: shop.example"],
+            "url http://shop.example/a",
+        ),
+        (
+            "PURGE /blog/.*",
+            vec![&own, "X-Purge-Method: regex"],
+            "pattern /blog/**",
+        ),
+        ("PURGE /", vec![&own, "Surrogate-Key: a b"], "tag a, tag b"),
+        ("PURGE /x", vec![&own, "Cache-Tag: a, b"], "tag a, tag b"),
+        ("PURGE /", vec![&own, "xkey: a", "xkey: b"], "tag a, tag b"),
+        ("PURGEKEYS /", vec![&own, "xkey-purge: a b"], "tag a, tag b"),
+        ("BAN /a/**", vec![&own], "pattern /a/**"),
+        ("BAN /", vec![&own, "X-Url: ^/a/.*"], "pattern /a/**"),
+        (
+            "BAN /",
+            vec![&own, "X-Cache-Tags: (a|b)(,|$)"],
+            "tag a, tag b",
+        ),
+        (
+            "PURGE /",
+            vec![&own, "X-Magento-Tags-Pattern: ((^|,)a(,|$))|((^|,)b(,|$))"],
+            "tag a, tag b",
+        ),
+        ("PURGE /", vec![&own, "X-Magento-Tags-Pattern: .*"], "all"),
+    ] {
+        let (method, target) = request.split_once(' ').unwrap();
+        let answer = admin.ask(method, target, &fields).await;
+        assert_eq!(answer.status, 200, "{request} {fields:?}: {}", answer.body);
+        assert_eq!(answer.json()["invalidated"], scope, "{request} {fields:?}");
+        assert_eq!(answer.json()["soft"], false, "{request}");
+    }
+    for soft in ["Fastly-Soft-Purge: 1", "xkey-softpurge: a"] {
+        let answer = admin.ask("PURGE", "/a", &[&own, soft]).await;
+        assert_eq!(answer.json()["soft"], true, "{soft}");
+    }
+    let asked = admin.operations.invalidations.lock().len();
+    for (request, field) in [
+        ("BAN /a?b=1", "A: b"),
+        ("BAN /", "X-Url: /a/[0-9]+"),
+        ("PURGE /", "X-Magento-Tags-Pattern: cat_.*"),
+        ("PURGE /", "Cache-Tag: two words"),
+    ] {
+        let (method, target) = request.split_once(' ').unwrap();
+        let answer = admin.ask(method, target, &[&own, field]).await;
+        assert_eq!(answer.status, 400, "{request} {field}: {}", answer.body);
+    }
+    assert_eq!(admin.operations.invalidations.lock().len(), asked);
+}
+
+#[tokio::test]
+async fn purge_needs_what_every_command_needs() {
+    let guarded = Admin::run(Some("s3cret")).await;
+    for target in ["/a", "/livez", "/"] {
+        let answer = guarded.ask("PURGE", target, &[]).await;
+        assert_eq!(answer.status, 401, "{target}");
+    }
+    assert!(guarded.operations.invalidations.lock().is_empty());
+    let fields = ["Authorization: Bearer s3cret", "Host: shop.example"];
+    let answer = guarded.ask("PURGE", "/a", &fields).await;
+    assert_eq!(answer.json()["invalidated"], "url http://shop.example/a");
+    // By a name and its own port, the listener itself is meant.
+    let by_name = format!("Host: pannier:{}", guarded.address.port());
+    let fields = ["Authorization: Bearer s3cret", by_name.as_str()];
+    let answer = guarded.ask("PURGE", "/a", &fields).await;
+    assert_eq!(answer.json()["invalidated"], "url /a");
+
+    let open = Admin::run(None).await;
+    for field in ["Origin: https://evil.example", "Host: evil.example"] {
+        let answer = open.ask("PURGE", "/a", &[field]).await;
+        assert_eq!(answer.status, 403, "{field}");
+    }
+    assert!(open.operations.invalidations.lock().is_empty());
 }

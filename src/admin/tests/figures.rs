@@ -280,3 +280,32 @@ async fn health_names_the_route_and_the_key_to_change() {
         "{recommendations}"
     );
 }
+
+#[tokio::test]
+async fn statuses_are_told_by_endpoint_and_a_refused_request_is_in_every_total() {
+    let admin = Admin::run(None).await;
+    for status in [200, 404, 404, 410, 503] {
+        admin.answer("/x", StatusCode::from_u16(status).unwrap());
+    }
+    let refused = StatusCode::BAD_REQUEST;
+    let client = [127, 0, 0, 1].into();
+    admin
+        .telemetry
+        .refused(refused, Duration::from_millis(1), client);
+    let endpoint = admin.get("/performance/endpoint/GET/x").await.json();
+    assert_eq!(endpoint["client_errors"], 3);
+    let expected = serde_json::json!({"2xx": 1, "4xx": 3, "5xx": 1});
+    assert_eq!(endpoint["statuses"], expected);
+    let system = admin.get("/performance/system").await.json();
+    assert_eq!(system["total_requests"], 6);
+    let history = admin.get("/history").await.json();
+    assert_eq!(history["requests"], serde_json::json!([6]));
+    assert_eq!(history["client_errors"], serde_json::json!([4]));
+    let others = admin.get("/performance").await.json();
+    let others = others.as_array().unwrap();
+    assert!(
+        others
+            .iter()
+            .any(|one| one["endpoint"] == "other" && one["client_errors"] == 1)
+    );
+}

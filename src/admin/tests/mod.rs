@@ -22,6 +22,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::config::{Config, HealthConfig, Secret, Upstream};
 use crate::semantics::outcome::CacheResult;
+use crate::telemetry::exchanges::Exchanged;
 use crate::telemetry::health::Followed;
 use crate::telemetry::prometheus::Exporter;
 use crate::telemetry::{ResponseServed, Telemetry};
@@ -42,6 +43,8 @@ impl Operations for Recorded {
         self.invalidations.lock().push(request);
         async {
             Ok(Invalidated {
+                matched: Some(3),
+                may_match: true,
                 position: Some("17-0".to_owned()),
                 acknowledged: vec!["left".to_owned()],
                 missing: vec!["right".to_owned()],
@@ -204,9 +207,36 @@ impl Admin {
         self.ask("POST", target, &[]).await
     }
 
+    /// What the data plane would have told of a request with this status.
+    fn answer(&self, path: &str, status: StatusCode) {
+        self.telemetry.served(&ResponseServed {
+            at: self.telemetry.now(),
+            route: None,
+            method: &Method::GET,
+            path,
+            status,
+            cache: CacheResult::Bypass,
+            elapsed: Duration::from_millis(1),
+            upstream: None,
+            body_bytes: None,
+            saved: None,
+            client: None,
+            span: None,
+        });
+    }
+
     /// What the data plane would have told.
     fn serve(&self, route: Option<&str>, path: &str, cache: CacheResult, millis: u64) {
         let route = route.map(|name| self.telemetry.route(name, "/users/{id}"));
+        let took = Duration::from_millis(millis);
+        if cache == CacheResult::Miss {
+            self.telemetry.exchanged(&Exchanged {
+                route: route.as_deref(),
+                method: &Method::GET,
+                at: self.telemetry.now(),
+                answer: Some((StatusCode::OK, took)),
+            });
+        }
         self.telemetry.served(&ResponseServed {
             at: self.telemetry.now(),
             route: route.as_deref(),

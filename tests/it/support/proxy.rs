@@ -384,7 +384,8 @@ impl Proxy {
         self.admin_request("POST", target)
     }
 
-    fn admin_request(&self, method: &str, target: &str) -> Ask {
+    /// Any request to the admin listener, with the token where one is set.
+    pub(crate) fn admin_request(&self, method: &str, target: &str) -> Ask {
         let request = ask(self.admin, method, target).host(&self.admin.to_string());
         match &self.token {
             Some(token) => request.header("Authorization", &format!("Bearer {token}")),
@@ -456,6 +457,12 @@ impl Proxy {
     /// Writes another configuration to the file. Takes effect with [`Self::hup`].
     pub(crate) fn rewrite(&self, text: &str) {
         std::fs::write(&self.config, text).expect("the file can be written");
+    }
+
+    /// Where the configuration is.
+    #[allow(dead_code, reason = "tests/chaos has no use for it")]
+    pub(crate) fn config(&self) -> &Path {
+        &self.config
     }
 
     /// SIGTERM: drain and end.
