@@ -28,7 +28,11 @@ const SELDOM: usize = 400;
 pub(crate) const KEYS: usize = BUSY + SELDOM;
 
 /// Requests under way on the connection of each reader of an instance.
-const DEPTHS: [usize; 4] = [1, 4, 16, 16];
+const DEPTHS: &[usize] = &[1, 4, 16, 16];
+/// The same of many: they share the cores, and where Redis is away every read in
+/// strict mode is one of the origin, which is in this process.
+const DEPTHS_OF_MANY: &[usize] = &[1, 4];
+const MANY: usize = 8;
 /// Between two writes, of all writers together.
 const WRITE_EVERY: Duration = Duration::from_millis(7);
 /// An instance that hangs is not waited for any longer.
@@ -67,9 +71,14 @@ pub(crate) fn start(
     seed: u64,
 ) -> Load {
     let mut clients = JoinSet::new();
+    let depths = if instances.len() < MANY {
+        DEPTHS
+    } else {
+        DEPTHS_OF_MANY
+    };
     for (who, instance) in instances.iter().enumerate() {
         let seed = seed.wrapping_mul(10_007).wrapping_add(who as u64 * 97);
-        for (reader, depth) in DEPTHS.into_iter().enumerate() {
+        for (reader, depth) in depths.iter().copied().enumerate() {
             let client = Reader::new(Arc::clone(instance), Chance(seed + reader as u64));
             clients.spawn(client.read(Arc::clone(history), stop, depth));
         }

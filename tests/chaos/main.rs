@@ -7,7 +7,7 @@
 //! | `PANNIER_CHAOS_READS` | it is over as soon as so many reads were checked |
 //! | `PANNIER_CHAOS_INSTANCES` | how many there are, 20 at most |
 //! | `PANNIER_CHAOS_SEED` | another order of everything |
-//! | `PANNIER_CHAOS_FAKETIME` | the path of libfaketime: wall clocks differ by minutes |
+//! | `PANNIER_CHAOS_FAKETIME` | the path of libfaketimeMT: wall clocks differ by minutes |
 //!
 //! `scripts/chaos` sets them.
 
