@@ -42,10 +42,14 @@ pub(super) fn of_route(cache: &CacheFigures, is_full: bool) -> Vec<String> {
         && count * 5 > cache.misses
         && let Some(what_to_do) = of_refusal(reason)
     {
-        advice.push(format!(
-            "{count} responses were not stored because of `{reason}`: {what_to_do}; {}",
-            brings(cache, *count)
-        ));
+        let mut sentence =
+            format!("{count} responses were not stored because of `{reason}`: {what_to_do}");
+        // What may be private is no loss that could be made good.
+        if !matches!(*reason, "private" | "no-store") {
+            sentence.push_str("; ");
+            sentence.push_str(&brings(cache, *count));
+        }
+        advice.push(sentence);
     }
     if is_never_stored && !advice.is_empty() {
         return advice;
@@ -277,6 +281,8 @@ mod tests {
             };
             let advice = of_route(&refused, false).join("; ");
             assert!(!advice.contains("ignore_headers"), "{advice}");
+            let promises = advice.contains("hit rate would be");
+            assert_eq!(promises, reason == "set-cookie", "{advice}");
         }
     }
 

@@ -44,8 +44,8 @@ pub struct AdminArgs {
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// The configuration that names the admin listener; by default proxy.toml,
-    /// and, where there is none, http://127.0.0.1:9090 is asked. Only its [admin]
-    /// has to be valid
+    /// and, where there is none, http://127.0.0.1:9090 is asked. Only what it
+    /// says of the listener has to be valid
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
