@@ -16,12 +16,13 @@ use bytes::BytesMut;
 use http::uri::Authority;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
 
 use super::client::TrustError;
 use super::error::{OriginError, OriginErrorKind};
+use super::resolve::{Resolver, connect_any};
 use super::tls::{self, Connectors};
 use crate::config::{OriginConfig, Upstream};
 use crate::telemetry::upstream::UpstreamCounters;
@@ -53,11 +54,11 @@ enum Destination {
     Unix(PathBuf),
 }
 
-/// A host, without the brackets of an IPv6 address, and its port.
+/// A host, without the brackets of an IPv6 address, and where it is.
 #[derive(Debug)]
 struct Place {
     host: String,
-    port: u16,
+    resolver: Resolver,
 }
 
 impl Connector {
@@ -91,7 +92,7 @@ impl Connector {
         let counters = Arc::clone(&self.counters);
         let limit = self.connect_timeout;
         Box::pin(async move {
-            let connected = timeout(limit, to.connect(limit, offer)).await;
+            let connected = timeout(limit, to.connect(offer)).await;
             let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
             let stream = connected
                 .map_err(|error| OriginError::new(OriginErrorKind::of_connect(&error), error))?;
@@ -107,9 +108,9 @@ impl Connector {
 }
 
 impl Destination {
-    async fn connect(&self, limit: Duration, offer: Offer) -> io::Result<Stream> {
+    async fn connect(&self, offer: Offer) -> io::Result<Stream> {
         Ok(match self {
-            Self::Tcp(place) => Stream::Tcp(place.connect(limit).await?),
+            Self::Tcp(place) => Stream::Tcp(place.connect().await?),
             Self::Tls(place, connectors) => {
                 let connector = match offer {
                     Offer::Http1 => &connectors.http1,
@@ -117,7 +118,7 @@ impl Destination {
                 };
                 let name = ServerName::try_from(place.host.clone())
                     .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-                let tcp = place.connect(limit).await?;
+                let tcp = place.connect().await?;
                 Stream::Tls(Box::new(connector.connect(name, tcp).await?))
             }
             Self::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
@@ -129,33 +130,19 @@ impl Place {
     fn of(authority: &Authority, default_port: u16) -> Self {
         let host = authority.host();
         let host = host.strip_prefix('[').unwrap_or(host);
+        let host = host.strip_suffix(']').unwrap_or(host);
         Self {
-            host: host.strip_suffix(']').unwrap_or(host).to_owned(),
-            port: authority.port_u16().unwrap_or(default_port),
+            host: host.to_owned(),
+            resolver: Resolver::new(host, authority.port_u16().unwrap_or(default_port)),
         }
     }
 
-    /// Connects to the first of its addresses that takes the connection. Each
-    /// has an equal part of the time that those before it have left.
-    async fn connect(&self, limit: Duration) -> io::Result<TcpStream> {
-        let until = Instant::now() + limit;
-        let addresses: Vec<_> = lookup_host((self.host.as_str(), self.port))
-            .await?
-            .collect();
-        let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for (at, address) in addresses.iter().enumerate() {
-            let left = until.saturating_duration_since(Instant::now());
-            let others = u32::try_from(addresses.len() - at).unwrap_or(u32::MAX);
-            match timeout(left / others, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => {
-                    stream.set_nodelay(true)?;
-                    return Ok(stream);
-                }
-                Ok(Err(error)) => failed = error,
-                Err(_) => failed = io::ErrorKind::TimedOut.into(),
-            }
-        }
-        Err(failed)
+    /// Connects to the first of its addresses that takes the connection.
+    async fn connect(&self) -> io::Result<TcpStream> {
+        let addresses = self.resolver.addresses().await?;
+        let stream = connect_any(&addresses, TcpStream::connect).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
     }
 }
 
