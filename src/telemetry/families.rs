@@ -238,7 +238,7 @@ pub(super) const PROCESS_THREADS: Family = gauge(
     &[],
 );
 
-pub(super) const FAMILIES: [&Family; 45] = [
+pub(super) const FAMILIES: [&Family; 48] = [
     &REQUESTS,
     &REQUEST_DURATION,
     &UPSTREAM_DURATION,
@@ -264,6 +264,9 @@ pub(super) const FAMILIES: [&Family; 45] = [
     &UPSTREAM_INFLIGHT,
     &UPSTREAM_CONNECTIONS,
     &UPSTREAM_OPENED,
+    &UPSTREAM_RETRIES,
+    &UPSTREAM_WAITING,
+    &UPSTREAM_WAITED,
     &UPSTREAM_BODY_BYTES,
     &UPSTREAM_ERRORS,
     &REDIS_UP,
