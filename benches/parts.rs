@@ -264,7 +264,7 @@ fn a_plain_hit(bencher: Bencher<'_, '_>) {
     let proxy = Proxy::new(Arc::clone(&shared), 0);
     let peer = Peer {
         scheme: Scheme::Http,
-        address: ([127, 0, 0, 1], 1).into(),
+        address: [127, 0, 0, 1].into(),
     };
     let mut buffer = Vec::new();
     bencher.bench_local(|| {

@@ -19,6 +19,7 @@ use pannier::config;
 use pannier::invalidation::scope;
 use pannier::message::directives::{RequestDirectives, ResponseDirectives};
 use pannier::message::scheme::Scheme;
+use pannier::message::upgrade::upgrade_wanted;
 use pannier::message::{fields as message_fields, targeted};
 use pannier::pattern::Pattern;
 use pannier::percent;
@@ -367,7 +368,7 @@ pub(crate) fn fields_of_messages(map: HeaderMap) {
     message_fields::append_via(&mut stripped, http::Version::HTTP_11);
     assert!(stripped.get_all(VIA).iter().count() >= via.min(1));
     assert_eq!(message_fields::compact_where(&map, |_| true), map);
-    let _ = message_fields::upgrade_wanted(&map);
+    let _ = upgrade_wanted(&map);
     for (is_trusted, scheme) in [(false, Scheme::Http), (true, Scheme::Https)] {
         let mut forwarded = map.clone();
         let peer = [127, 0, 0, 1].into();

@@ -326,6 +326,8 @@ fn start_data_threads(
                 if let Err(error) = served {
                     tracing::error!(%error, "a data thread ended");
                 }
+                // A resolver that hangs must not hold up the end.
+                runtime.shutdown_background();
             })
             .map_err(StartError::Thread)
     };

@@ -18,6 +18,7 @@
 //! It knows nothing of what the values are used for.
 
 mod address;
+mod caching;
 mod checks;
 mod given;
 mod kinds;

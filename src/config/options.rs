@@ -9,10 +9,9 @@ use std::time::Duration;
 use super::kinds::{Choice, Durations, Flag, List, OneOrMore, Parsed, Sizes, Whole, Wrong};
 use super::reader::Table;
 use super::{
-    AdminConfig, CacheConfig, CoalescingConfig, CoherenceConfig, CoherenceMode, Config,
-    DefaultInvalidation, EvictionPolicy, InvalidationConfig, Limits, ListenAddress, MemoryConfig,
-    OriginConfig, SessionMode, SpoolPlace, UnderscoreFields, Upstream, address, checks, listen,
-    redis, route_policy, routes, tls, watch,
+    AdminConfig, CoalescingConfig, CoherenceConfig, CoherenceMode, Config, EvictionPolicy, Limits,
+    ListenAddress, MemoryConfig, OriginConfig, SessionMode, SpoolPlace, UnderscoreFields, Upstream,
+    address, caching, checks, listen, redis, routes, tls, watch,
 };
 
 pub(super) const KIB: u64 = 1 << 10;
@@ -67,7 +66,7 @@ pub(super) fn config(mut root: Table<'_>, upstream_if_missing: Upstream) -> Conf
     ));
     let origin = origin(root.table("origin", "Connections to the upstream."));
     let mut limits = limits(root.table("limits", "Bounds on what clients may do."));
-    let cache = cache(root.table("cache", "What is the same for all routes."));
+    let cache = caching::cache(root.table("cache", "What is the same for all routes."));
     let memory = memory(root.table("memory", "The store in this process (L1)."));
     let redis = root
         .optional_table("redis", "The store shared by instances (L2), and what keeps them coherent. Leave the table out to run on memory alone.")
@@ -78,7 +77,7 @@ pub(super) fn config(mut root: Table<'_>, upstream_if_missing: Upstream) -> Conf
         "How instances that share a namespace stay in step.",
     ));
     let invalidation =
-        invalidation(root.table("invalidation", "What a write invalidates unasked."));
+        caching::invalidation(root.table("invalidation", "What a write invalidates unasked."));
     let health = watch::health(root.table(
         "health",
         "From where on `/health` calls something a warning, or critical.",
@@ -309,15 +308,6 @@ fn limits(mut table: Table<'_>) -> Limits {
     config
 }
 
-fn cache(mut table: Table<'_>) -> CacheConfig {
-    let config = CacheConfig {
-        enabled: table.option("enabled", true, Flag, "Whether anything is stored, or answered from what is: the switch for incidents. What is stored stays."),
-        ttl: table.optional("ttl", "\"60s\"", route_policy::lifetimes(), "The lifetime that a route takes by `ttl = \"default\"`."),
-    };
-    table.finish();
-    config
-}
-
 fn memory(mut table: Table<'_>) -> MemoryConfig {
     let mut config = MemoryConfig {
         follows_container: !table.has("bytes_max"),
@@ -452,23 +442,6 @@ fn spool() -> Parsed<SpoolPlace> {
             SpoolPlace::At(path) => path.display().to_string(),
         },
     }
-}
-
-fn invalidation(mut table: Table<'_>) -> InvalidationConfig {
-    let default = table.option(
-        "default",
-        DefaultInvalidation::Hierarchy,
-        super::route_values::default_invalidations(),
-        "What a write invalidates without an entry of its own. \"hierarchy\": the target, Location, Content-Location, the parent unless that is /, and for PUT, PATCH, DELETE and MOVE answered 2xx everything below; \"rfc\": the first three only (RFC 9111 §4.4); \"none\": nothing.",
-    );
-    let settle = table.option(
-        "settle",
-        Duration::ZERO,
-        Durations { min: Duration::ZERO, max: seconds(3_600) },
-        "For so long after an invalidation, what it matches is fetched and passed on but not stored: for an origin that reads from a replica that lags.",
-    );
-    table.finish();
-    InvalidationConfig { default, settle }
 }
 
 /// A bound on a number of entries; 0 is none.

@@ -364,39 +364,6 @@ fn value(text: Vec<u8>) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
-/// The protocols a request wants to switch to, where it asks for one: without
-/// `h2c`, which would carry requests past us unread (RFC 9113 §3.1 retires it).
-#[must_use]
-pub fn upgrade_wanted(fields: &HeaderMap) -> Option<HeaderValue> {
-    let is_asked = fields
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|option| option.trim().eq_ignore_ascii_case("upgrade"));
-    if !is_asked {
-        return None;
-    }
-    let is_h2c = |protocol: &&[u8]| {
-        let name = protocol
-            .split(|byte| *byte == b'/')
-            .next()
-            .unwrap_or_default();
-        name.trim_ascii().eq_ignore_ascii_case(b"h2c")
-    };
-    let protocols: Vec<&[u8]> = fields
-        .get_all(UPGRADE)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii)
-        .filter(|protocol| !protocol.is_empty() && !is_h2c(protocol))
-        .collect();
-    if protocols.is_empty() {
-        return None;
-    }
-    HeaderValue::from_bytes(&protocols.join(&b", "[..])).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -447,18 +414,6 @@ mod tests {
         assert_eq!(friend["x-forwarded-port"], "1");
         assert_eq!(friend[X_FORWARDED_FOR], "10.0.0.1, 192.0.2.1");
         assert_eq!(friend[X_FORWARDED_HOST], "evil.example");
-    }
-
-    #[test]
-    fn h2c_is_never_asked_for() {
-        let wanted =
-            |upgrade| upgrade_wanted(&fields(&[("connection", "Upgrade"), ("upgrade", upgrade)]));
-        for h2c in ["h2c", "H2C", "h2c,", ",h2c", "h2c/1"] {
-            assert_eq!(wanted(h2c), None, "{h2c}");
-        }
-        for list in ["h2c, websocket", "websocket,h2c", "websocket"] {
-            assert_eq!(wanted(list).expect("a protocol"), "websocket", "{list}");
-        }
     }
 
     #[test]

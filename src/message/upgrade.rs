@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderMap, HeaderValue};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
@@ -52,5 +54,56 @@ impl Upgrading {
     /// Hands the connection over. It is closed where nobody wants it.
     pub fn hand_over(self, connection: impl Connection + 'static) {
         let _unwanted = self.0.send(Box::new(connection));
+    }
+}
+
+/// The protocols a request wants to switch to, where it asks for one: without
+/// `h2c`, which would carry requests past us unread (RFC 9113 §3.1 retires it).
+#[must_use]
+pub fn upgrade_wanted(fields: &HeaderMap) -> Option<HeaderValue> {
+    let is_asked = fields
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|option| option.trim().eq_ignore_ascii_case("upgrade"));
+    if !is_asked {
+        return None;
+    }
+    let is_h2c = |protocol: &&[u8]| {
+        let name = protocol
+            .split(|byte| *byte == b'/')
+            .next()
+            .unwrap_or_default();
+        name.trim_ascii().eq_ignore_ascii_case(b"h2c")
+    };
+    let protocols: Vec<&[u8]> = fields
+        .get_all(UPGRADE)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|protocol| !protocol.is_empty() && !is_h2c(protocol))
+        .collect();
+    if protocols.is_empty() {
+        return None;
+    }
+    HeaderValue::from_bytes(&protocols.join(&b", "[..])).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::samples::fields;
+
+    #[test]
+    fn h2c_is_never_asked_for() {
+        let wanted =
+            |upgrade| upgrade_wanted(&fields(&[("connection", "Upgrade"), ("upgrade", upgrade)]));
+        for h2c in ["h2c", "H2C", "h2c,", ",h2c", "h2c/1"] {
+            assert_eq!(wanted(h2c), None, "{h2c}");
+        }
+        for list in ["h2c, websocket", "websocket,h2c", "websocket"] {
+            assert_eq!(wanted(list).expect("a protocol"), "websocket", "{list}");
+        }
     }
 }

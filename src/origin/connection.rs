@@ -17,13 +17,14 @@ use http::uri::Authority;
 use rustls::pki_types::ServerName;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
 
 use super::cause::{NotConnected, Step};
 use super::client::TrustError;
 use super::error::{OriginError, OriginErrorKind};
+use super::resolve::{Resolver, connect_any};
 use super::tls::{self, Connectors};
 use crate::config::{OriginConfig, Upstream};
 use crate::telemetry::upstream::UpstreamCounters;
@@ -60,11 +61,12 @@ enum Destination {
     Unix(PathBuf),
 }
 
-/// A host, without the brackets of an IPv6 address, and its port.
+/// A host, without the brackets of an IPv6 address, and where it is.
 #[derive(Debug)]
 struct Place {
     host: String,
     port: u16,
+    resolver: Resolver,
 }
 
 impl Connector {
@@ -104,7 +106,7 @@ impl Connector {
         let counters = Arc::clone(&self.counters);
         let limit = self.connect_timeout;
         Box::pin(async move {
-            let connected = timeout(limit, to.connect(limit, offer)).await;
+            let connected = timeout(limit, to.connect(offer)).await;
             let connected = connected.unwrap_or_else(|_| {
                 let late = io::ErrorKind::TimedOut.into();
                 Err(failed(Step::Connect, to.to_string(), late))
@@ -123,9 +125,9 @@ impl Connector {
 }
 
 impl Destination {
-    async fn connect(&self, limit: Duration, offer: Offer) -> io::Result<Stream> {
+    async fn connect(&self, offer: Offer) -> io::Result<Stream> {
         Ok(match self {
-            Self::Tcp(place) => Stream::Tcp(place.connect(limit).await?),
+            Self::Tcp(place) => Stream::Tcp(place.connect().await?),
             Self::Tls(place, connectors) => {
                 let connector = match offer {
                     Offer::Http1 => &connectors.http1,
@@ -133,7 +135,7 @@ impl Destination {
                 };
                 let name = ServerName::try_from(place.host.clone())
                     .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-                let tcp = place.connect(limit).await?;
+                let tcp = place.connect().await?;
                 let agreed = connector.connect(name, tcp).await;
                 Stream::Tls(Box::new(
                     agreed.map_err(|error| failed(Step::Tls, self.to_string(), error))?,
@@ -172,39 +174,30 @@ impl Place {
     fn of(authority: &Authority, default_port: u16) -> Self {
         let host = authority.host();
         let host = host.strip_prefix('[').unwrap_or(host);
+        let host = host.strip_suffix(']').unwrap_or(host);
+        let port = authority.port_u16().unwrap_or(default_port);
         Self {
-            host: host.strip_suffix(']').unwrap_or(host).to_owned(),
-            port: authority.port_u16().unwrap_or(default_port),
+            host: host.to_owned(),
+            port,
+            resolver: Resolver::new(host, port),
         }
     }
 
-    /// Connects to the first of its addresses that takes the connection. Each
-    /// has an equal part of the time that those before it have left.
-    async fn connect(&self, limit: Duration) -> io::Result<TcpStream> {
-        let until = Instant::now() + limit;
-        let not_found = |error| failed(Step::Lookup, self.host.clone(), error);
-        let addresses = lookup_host((self.host.as_str(), self.port)).await;
-        let addresses: Vec<_> = addresses.map_err(not_found)?.collect();
-        let mut last = not_found(io::Error::other("the name has no address"));
-        for (at, address) in addresses.iter().enumerate() {
-            let left = until.saturating_duration_since(Instant::now());
-            let others = u32::try_from(addresses.len() - at).unwrap_or(u32::MAX);
-            match timeout(left / others, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => {
-                    stream.set_nodelay(true)?;
-                    // An upload waits with its client, and not in a kernel that
-                    // takes megabytes of it for an origin that does not read.
-                    SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
-                    return Ok(stream);
-                }
-                Ok(Err(error)) => last = failed(Step::Connect, address.to_string(), error),
-                Err(_) => {
-                    let late = io::ErrorKind::TimedOut.into();
-                    last = failed(Step::Connect, address.to_string(), late);
-                }
-            }
-        }
-        Err(last)
+    /// Connects to the first of its addresses that takes the connection.
+    async fn connect(&self) -> io::Result<TcpStream> {
+        let addresses = self.resolver.addresses().await;
+        let addresses =
+            addresses.map_err(|error| failed(Step::Lookup, self.host.clone(), error))?;
+        let stream = connect_any(&addresses, async |address| {
+            let connected = TcpStream::connect(address).await;
+            connected.map_err(|error| failed(Step::Connect, address.to_string(), error))
+        })
+        .await?;
+        stream.set_nodelay(true)?;
+        // An upload waits with its client, and not in a kernel that takes megabytes
+        // of it for an origin that does not read.
+        SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
+        Ok(stream)
     }
 }
 
@@ -391,11 +384,8 @@ mod tests {
         listener.bind(&any.into()).unwrap();
         listener.listen(1).unwrap();
         let port = listener.local_addr().unwrap().as_socket().unwrap().port();
-        let place = Place {
-            host: "127.0.0.1".to_owned(),
-            port,
-        };
-        let stream = place.connect(Duration::from_secs(5)).await.unwrap();
+        let place = Place::of(&format!("127.0.0.1:{port}").parse().unwrap(), 80);
+        let stream = place.connect().await.unwrap();
         let _unread = listener.accept().unwrap();
         let mut taken = 0;
         stream.writable().await.unwrap();

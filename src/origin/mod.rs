@@ -17,6 +17,7 @@ pub mod head;
 mod http2;
 pub mod pool;
 pub mod request;
+mod resolve;
 pub mod response;
 mod restart;
 mod stream;

@@ -18,13 +18,13 @@ use super::{Peer, Received, forward, session};
 use crate::clock::Timestamp;
 use crate::gate::Refused;
 use crate::invalidation::session::Brought;
+use crate::message::Body;
 use crate::message::directives::{IgnoredDirectives, RequestDirectives};
 use crate::message::grpc::is_grpc;
 use crate::message::interim::Interim;
 use crate::message::presence::Presence;
 use crate::message::scheme::Scheme;
-use crate::message::upgrade::Upgrade;
-use crate::message::{Body, fields};
+use crate::message::upgrade::{Upgrade, upgrade_wanted};
 use crate::origin::client::OriginClient;
 use crate::origin::error::OriginError;
 use crate::origin::request::{Sender, has_override};
@@ -191,12 +191,10 @@ impl NotCacheable {
 impl Ask {
     /// Takes a request apart.
     pub(super) fn new(shared: &Shared, thread: usize, mut request: Request<Body>) -> (Self, Body) {
-        let upgrade = fields::upgrade_wanted(request.headers())
-            .is_some()
-            .then(|| {
-                let promised = request.extensions_mut().remove::<Upgrade>();
-                promised.unwrap_or_else(|| Upgrade::promise().1)
-            });
+        let upgrade = upgrade_wanted(request.headers()).is_some().then(|| {
+            let promised = request.extensions_mut().remove::<Upgrade>();
+            promised.unwrap_or_else(|| Upgrade::promise().1)
+        });
         let (mut parts, body) = request.into_parts();
         let site = shared.site();
         // First: neither the origin nor a key is to see it.

@@ -15,8 +15,7 @@ use super::outcome::{CacheStatus, Forwarded};
 use super::shared::Shared;
 use crate::drain::Drain;
 use crate::message::Body;
-use crate::message::fields::upgrade_wanted;
-use crate::message::upgrade::Upgrade;
+use crate::message::upgrade::{Upgrade, upgrade_wanted};
 use crate::origin::exchange::Switched;
 use crate::semantics::outcome::CacheResult;
 

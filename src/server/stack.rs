@@ -90,7 +90,8 @@ impl Stack {
         };
         let (body, fate) = body::guard(incoming, carrier, &self.limits)?;
         let offers_switch = take_offer(&mut parts);
-        // hyper's HTTP/2 server has no way to send interim responses.
+        // hyper's HTTP/2 server has no way to send interim responses, although h2
+        // has one (`send_informational`).
         self.tell(&mut parts, received, None);
         let request = Request::from_parts(parts, body);
         let answered = match service.ready().await {

@@ -253,7 +253,7 @@ pub(super) const PROCESS_THREADS: Family = gauge(
     &[],
 );
 
-pub(super) const FAMILIES: [&Family; 48] = [
+pub(super) const FAMILIES: [&Family; 51] = [
     &REQUESTS,
     &REQUEST_DURATION,
     &UPSTREAM_DURATION,
@@ -279,6 +279,9 @@ pub(super) const FAMILIES: [&Family; 48] = [
     &UPSTREAM_INFLIGHT,
     &UPSTREAM_CONNECTIONS,
     &UPSTREAM_OPENED,
+    &UPSTREAM_RETRIES,
+    &UPSTREAM_WAITING,
+    &UPSTREAM_WAITED,
     &UPSTREAM_BODY_BYTES,
     &UPSTREAM_ERRORS,
     &UPSTREAM_RESPONSES,
