@@ -13,7 +13,7 @@
 mod authority;
 mod framer;
 #[cfg(fuzzing)]
-pub mod fuzzing;
+pub(super) mod fuzzing;
 mod head;
 mod target;
 
