@@ -157,11 +157,20 @@ fn names_of_expression(field: &str, expression: &str) -> Result<Vec<String>, Pro
     ] {
         rest = rest.replace(border, "");
     }
+    // Brackets group whole names: those inside of one make others of it.
+    let bytes = rest.as_bytes();
+    let groups_whole = bytes.iter().enumerate().all(|(at, byte)| match byte {
+        b'(' => at == 0 || matches!(bytes[at - 1], b'(' | b'|'),
+        b')' => bytes
+            .get(at + 1)
+            .is_none_or(|next| matches!(next, b')' | b'|')),
+        _ => true,
+    });
     rest.retain(|character| !matches!(character, '(' | ')'));
     let names = rest.split('|').map(|name| literal(name.trim()));
     let names: Option<Vec<String>> = names.collect();
     names
-        .filter(|names| names.iter().all(|name| !name.is_empty()))
+        .filter(|names| groups_whole && names.iter().all(|name| !name.is_empty()))
         .ok_or_else(|| {
             Problem::bad(format!(
                 "`{field}` is `{expression}`: of regular expressions, only lists of names are \
@@ -212,14 +221,18 @@ fn purged(uri: &Uri, fields: &HeaderMap, site: Option<Authority>) -> Result<Scop
     .map(Scope::Url)
 }
 
-/// A regular expression of paths that is a pattern: literal, and perhaps `.*`
-/// at its end.
+/// A regular expression of paths that is a pattern: literal from the path's
+/// beginning on. What follows may be anything, unless `$` ends it.
 fn of_expression(what: &str, expression: &str) -> Result<Scope, Problem> {
     let bare = expression.strip_prefix('^').unwrap_or(expression);
-    let bare = bare.strip_suffix('$').unwrap_or(bare);
+    let (bare, is_closed) = match bare.strip_suffix('$') {
+        Some(bare) => (bare, true),
+        None => (bare, false),
+    };
     let (start, end) = match bare.strip_suffix(".*") {
         Some(start) => (start, "**"),
-        None => (bare, ""),
+        None if is_closed => (bare, ""),
+        None => (bare, "**"),
     };
     let start = literal(start).filter(|start| start.is_empty() || start.starts_with('/'));
     let Some(start) = start else {
@@ -272,7 +285,8 @@ mod tests {
             );
         }
         assert_eq!(read("node\\:5|a\\.b").unwrap(), ["node:5", "a.b"]);
-        for expression in ["cat_.*", "cat_[12]", "a|", "\\d", "a+"] {
+        let inside = "(^|,)cat_(1|2)(,|$)";
+        for expression in ["cat_.*", "cat_[12]", "a|", "\\d", "a+", inside] {
             assert!(read(expression).is_err(), "{expression}");
         }
     }
@@ -284,6 +298,8 @@ mod tests {
             ("/.*", "pattern /**"),
             (".*", "pattern **"),
             ("^/a\\.html$", "pattern /a.html"),
+            ("^/blog", "pattern /blog**"),
+            ("/blog/", "pattern /blog/**"),
         ] {
             let read = of_expression("x", expression).unwrap();
             assert_eq!(read.to_string(), scope, "{expression}");

@@ -124,9 +124,12 @@ fn bounds(table: &mut Table<'_>) -> LifetimeBounds {
 pub(super) fn field_name() -> Parsed<HeaderName> {
     Parsed {
         expects: "the name of a request field",
-        parse: |text| {
-            text.parse::<HeaderName>()
-                .map_err(|_| Wrong::new("this is no name of a field"))
+        parse: |text| match text {
+            "*" => Err(Wrong::new("`*` is no name of a field")
+                .hint("`ignore_headers = [\"vary\"]` ignores all of Vary")),
+            text => text
+                .parse::<HeaderName>()
+                .map_err(|_| Wrong::new("this is no name of a field")),
         },
         write: HeaderName::to_string,
     }

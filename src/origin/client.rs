@@ -111,7 +111,7 @@ impl OriginClient {
         let wants_switch = request.headers().contains_key(UPGRADE);
         let client = request.extensions_mut().get::<Presence>().cloned();
         let window = RestartWindow::new(self.config(), client.unwrap_or_default());
-        let way = self.pool.way(wants_switch, window.as_ref(), None).await;
+        let way = self.pool.way(wants_switch, window.as_ref(), None, 0).await;
         let answered = match way {
             Ok(Way::Http1(made)) => {
                 if let Some(connection) = made {

@@ -31,7 +31,7 @@ use super::error::{OriginError, OriginErrorKind};
 use super::head::Expected;
 use super::pool::Pool;
 use super::response::{End, Received, Response, Sink};
-use super::restart::{RestartWindow, is_asked_again};
+use super::restart::{RESENDS_MAX, RestartWindow, is_asked_again};
 use super::upload::{Failed, Upload};
 use crate::config::OriginConfig;
 use crate::gate::Permit;
@@ -113,7 +113,7 @@ impl Exchange {
             is_reused: unused.is_some(),
             way: match unused {
                 Some(connection) => Way::Open(connection),
-                None => Way::Connecting(pool.connect(window.as_ref(), None)),
+                None => Way::Connecting(pool.connect(window.as_ref(), None, 0)),
             },
             asked_again: 0,
             window,
@@ -303,7 +303,9 @@ impl Exchange {
         let is_unsent = self.is_reused && !self.upload.is_begun();
         let at_once =
             is_unsent || is_asked_again(&self.pool.config, self.asked_again, self.is_reused);
-        let may_wait = self.window.as_ref().is_some_and(RestartWindow::is_open);
+        let may_be_sent_again = !self.upload.is_begun() || self.asked_again < RESENDS_MAX;
+        let has_time = self.window.as_ref().is_some_and(RestartWindow::is_open);
+        let may_wait = may_be_sent_again && has_time;
         if !at_once && !may_wait {
             return Err(error);
         }
@@ -312,7 +314,9 @@ impl Exchange {
         self.is_reused = false;
         self.upload.begin_again();
         let failed = (!at_once).then_some(error);
-        let connecting = self.pool.connect(self.window.as_ref(), failed);
+        let connecting = self
+            .pool
+            .connect(self.window.as_ref(), failed, self.asked_again);
         self.way = Way::Connecting(connecting);
         Ok(())
     }

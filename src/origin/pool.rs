@@ -112,6 +112,7 @@ impl Pool {
         &self,
         window: Option<&RestartWindow>,
         failed: Option<OriginError>,
+        asked_again: u64,
     ) -> Connecting {
         let Some(window) = window.cloned() else {
             return self.connector.connect(Offer::Http1);
@@ -119,7 +120,7 @@ impl Pool {
         let connector = self.connector.clone();
         let counters = Arc::clone(&self.counters);
         Box::pin(async move {
-            let mut waiting = Waiting::new(Some(&window), &counters);
+            let mut waiting = Waiting::new(Some(&window), &counters, asked_again);
             if let Some(failed) = failed {
                 waiting.pause(failed).await?;
             }
@@ -148,9 +149,10 @@ impl Pool {
         wants_switch: bool,
         window: Option<&RestartWindow>,
         failed: Option<OriginError>,
+        asked_again: u64,
     ) -> Result<Way, OriginError> {
         let links = &self.links;
-        let mut waiting = Waiting::new(window, &self.counters);
+        let mut waiting = Waiting::new(window, &self.counters, asked_again);
         if let Some(failed) = failed {
             waiting.pause(failed).await?;
         }

@@ -21,6 +21,10 @@ use crate::telemetry::upstream::UpstreamCounters;
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 
+/// How often a request that was sent is sent again because there is time: what
+/// ends one worker after the other must not end them all.
+pub(super) const RESENDS_MAX: u64 = 8;
+
 /// Until when a request may wait for the upstream.
 #[derive(Clone, Debug)]
 pub(super) struct RestartWindow {
@@ -55,14 +59,20 @@ pub(super) struct Waiting<'a> {
 }
 
 impl<'a> Waiting<'a> {
+    /// One that has been asked again so often before: its pauses go on growing.
     pub(super) fn new(
         window: Option<&'a RestartWindow>,
         counters: &'a Arc<UpstreamCounters>,
+        asked_again: u64,
     ) -> Self {
+        let mut backoff = Backoff::between(PAUSE_MIN, PAUSE_MAX);
+        for _ in 0..asked_again.min(RESENDS_MAX) {
+            let _passed = backoff.pause();
+        }
         Self {
             window,
             counters,
-            backoff: Backoff::between(PAUSE_MIN, PAUSE_MAX),
+            backoff,
             place: None,
         }
     }
@@ -136,7 +146,7 @@ mod tests {
     async fn a_request_waits_for_as_long_as_its_window() {
         let counters = counters(1);
         let window = RestartWindow::new(&config(Duration::from_secs(5)), Presence::default());
-        let mut waiting = Waiting::new(window.as_ref(), &counters);
+        let mut waiting = Waiting::new(window.as_ref(), &counters, 0);
         let began = Instant::now();
         let mut attempts = 0;
         while waiting.pause(refused()).await.is_ok() {
@@ -149,7 +159,7 @@ mod tests {
         assert_eq!(counters.restart_waits.figures().taken, 0);
         // Without a window there is no wait at all.
         assert!(RestartWindow::new(&config(Duration::ZERO), Presence::default()).is_none());
-        let error = Waiting::new(None, &counters).pause(refused()).await;
+        let error = Waiting::new(None, &counters, 0).pause(refused()).await;
         assert_eq!(error.unwrap_err().kind, OriginErrorKind::Connect);
     }
 
@@ -158,9 +168,9 @@ mod tests {
         let counters = counters(1);
         let client = Present::new();
         let window = RestartWindow::new(&config(Duration::from_secs(5)), client.presence());
-        let mut first = Waiting::new(window.as_ref(), &counters);
+        let mut first = Waiting::new(window.as_ref(), &counters, 0);
         first.pause(refused()).await.unwrap();
-        let mut second = Waiting::new(window.as_ref(), &counters);
+        let mut second = Waiting::new(window.as_ref(), &counters, 0);
         let error = second.pause(refused()).await.unwrap_err();
         assert_eq!(error.kind, OriginErrorKind::Overloaded);
         drop(client);

@@ -33,7 +33,7 @@ use super::content::{Content, Upload};
 use super::error::{OriginError, OriginErrorKind, chain};
 use super::http2::{Lease, Way};
 use super::pool::Pool;
-use super::restart::{RestartWindow, is_asked_again};
+use super::restart::{RESENDS_MAX, RestartWindow, is_asked_again};
 use crate::gate::Permit;
 use crate::message::Body;
 use crate::message::grpc::is_grpc;
@@ -106,7 +106,9 @@ pub(super) async fn send(
             != Again::Unprocessed {
                 is_connection: false,
             };
-        let may_wait = window.as_ref().is_some_and(RestartWindow::is_open) && is_of_connection;
+        let may_be_sent_again = failed.again != Again::Repeatable || asked_again < RESENDS_MAX;
+        let has_time = window.as_ref().is_some_and(RestartWindow::is_open);
+        let may_wait = may_be_sent_again && has_time && is_of_connection;
         if !at_once && !may_wait {
             return Err(failed.error);
         }
@@ -117,7 +119,7 @@ pub(super) async fn send(
         asked_again += 1;
         pool.counters.retries.increment();
         let after = (!at_once).then(|| failed.error.clone());
-        lease = match pool.way(false, window.as_ref(), after).await? {
+        lease = match pool.way(false, window.as_ref(), after, asked_again).await? {
             Way::Http2(lease) => lease,
             // It speaks something else by now.
             Way::Http1(_) => return Err(failed.error),

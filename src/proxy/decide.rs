@@ -111,7 +111,8 @@ pub(super) fn decide(reading: &Reading, stored: Stored) -> Decision {
         return Decision::Refuse(why);
     }
     let is_stored = matches!(stored, Stored::Response(_));
-    let how = if reading.is_head && is_stored {
+    // Of what is not to be stored, a HEAD needs no more than the head.
+    let how = if reading.is_head && (is_stored || directives.no_store) {
         How::Head
     } else if asks_for.range && !reading.is_head && !is_stored {
         How::Part
@@ -258,5 +259,11 @@ mod tests {
             Decision::Validate(Forwarded::Stale, How::Head)
         );
         assert_eq!(decide(&head, Stored::Response(Reuse::Fresh)), Decision::Hit);
+        let mut refusing = head;
+        refusing.directives.no_store = true;
+        assert_eq!(
+            decide(&refusing, Stored::Nothing),
+            Decision::Miss(Forwarded::UriMiss, How::Head)
+        );
     }
 }

@@ -19,9 +19,29 @@ use crate::semantics::outcome::CacheResult;
 use crate::telemetry::spans::SpanIds;
 use crate::telemetry::{ResponseServed, RouteTelemetry, Telemetry};
 
-const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
-const X_CACHE_AGE: HeaderName = HeaderName::from_static("x-cache-age");
-const X_PROCESS_TIME: HeaderName = HeaderName::from_static("x-process-time");
+/// A field of ours: its name, and how its line begins.
+#[derive(Debug)]
+pub(super) struct OurField {
+    name: HeaderName,
+    line: &'static [u8],
+}
+
+static OUR_AGE: OurField = OurField {
+    name: AGE,
+    line: b"age: ",
+};
+static X_CACHE: OurField = OurField {
+    name: HeaderName::from_static("x-cache"),
+    line: b"x-cache: ",
+};
+static X_CACHE_AGE: OurField = OurField {
+    name: HeaderName::from_static("x-cache-age"),
+    line: b"x-cache-age: ",
+};
+static X_PROCESS_TIME: OurField = OurField {
+    name: HeaderName::from_static("x-process-time"),
+    line: b"x-process-time: ",
+};
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// How a request was answered, for the one who asked and for the figures.
@@ -207,13 +227,13 @@ impl OutcomeView<'_> {
         body_bytes: Option<u64>,
     ) {
         head.add_cache_status(self.status);
-        head.set(X_CACHE, Value::Text(self.cache.as_str()));
+        head.set(&X_CACHE, Value::Text(self.cache.as_str()));
         if let Some(ages) = self.ages {
-            head.set(AGE, Value::Number(ages.current.as_secs()));
-            head.set(X_CACHE_AGE, Value::Number(ages.since_validated.as_secs()));
+            head.set(&OUR_AGE, Value::Number(ages.current.as_secs()));
+            head.set(&X_CACHE_AGE, Value::Number(ages.since_validated.as_secs()));
         }
         let elapsed = self.started.elapsed();
-        head.set(X_PROCESS_TIME, Value::Milliseconds(elapsed));
+        head.set(&X_PROCESS_TIME, Value::Milliseconds(elapsed));
         self.telemetry.served(&ResponseServed {
             at: self.now.plus(elapsed),
             route: self.route,
@@ -234,8 +254,8 @@ impl OutcomeView<'_> {
 /// Adds the fields that every response has to one that is no answer of the
 /// proxy: the request was refused before it came here, at `received`.
 pub fn finish_refused(fields: &mut HeaderMap, received: Instant) {
-    fields.set(X_CACHE, Value::Text(CacheResult::Bypass.as_str()));
-    fields.set(X_PROCESS_TIME, Value::Milliseconds(received.elapsed()));
+    fields.set(&X_CACHE, Value::Text(CacheResult::Bypass.as_str()));
+    fields.set(&X_PROCESS_TIME, Value::Milliseconds(received.elapsed()));
 }
 
 /// A response head that our fields are added to: a map, or lines as they go to
@@ -245,7 +265,7 @@ pub(super) trait ResponseFields {
     fn add_cache_status(&mut self, status: CacheStatus);
 
     /// Sets a field of ours.
-    fn set(&mut self, name: HeaderName, value: Value);
+    fn set(&mut self, field: &OurField, value: Value);
 }
 
 /// A value of a field of ours.
@@ -258,6 +278,7 @@ pub(super) enum Value {
 }
 
 impl Value {
+    #[inline]
     fn write(self, text: &mut Vec<u8>) {
         match self {
             Self::Text(value) => text.extend_from_slice(value.as_bytes()),
@@ -271,11 +292,11 @@ impl ResponseFields for HeaderMap {
     fn add_cache_status(&mut self, status: CacheStatus) {
         // It spoke to us (RFC 9213 §2.2).
         self.remove(PANNIER_CACHE_CONTROL);
-        self.remove(X_CACHE_AGE);
+        self.remove(&X_CACHE_AGE.name);
         append_member(self, CACHE_STATUS, status.to_value());
     }
 
-    fn set(&mut self, name: HeaderName, value: Value) {
+    fn set(&mut self, field: &OurField, value: Value) {
         let value = match value {
             Value::Text(value) => HeaderValue::from_static(value),
             value => {
@@ -284,7 +305,7 @@ impl ResponseFields for HeaderMap {
                 HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("0"))
             }
         };
-        self.insert(name, value);
+        self.insert(field.name.clone(), value);
     }
 }
 
@@ -296,9 +317,9 @@ impl ResponseFields for Vec<u8> {
         self.extend_from_slice(b"\r\n");
     }
 
-    fn set(&mut self, name: HeaderName, value: Value) {
-        self.extend_from_slice(name.as_str().as_bytes());
-        self.extend_from_slice(b": ");
+    #[inline]
+    fn set(&mut self, field: &OurField, value: Value) {
+        self.extend_from_slice(field.line);
         value.write(self);
         self.extend_from_slice(b"\r\n");
     }
@@ -313,11 +334,11 @@ mod tests {
     use super::*;
 
     /// What `write` adds to a map and to lines, which must say the same.
-    fn written(write: impl Fn(&mut dyn FnMut(HeaderName, Value))) -> Vec<String> {
+    fn written(write: impl Fn(&mut dyn FnMut(&OurField, Value))) -> Vec<String> {
         let mut map = HeaderMap::new();
-        write(&mut |name, value| map.set(name, value));
+        write(&mut |field, value| map.set(field, value));
         let mut lines = Vec::new();
-        write(&mut |name, value| lines.set(name, value));
+        write(&mut |field, value| lines.set(field, value));
         let lines = String::from_utf8(lines).unwrap();
         let lines: Vec<String> = lines.lines().map(str::to_owned).collect();
         let of_map = map.iter();
@@ -329,10 +350,10 @@ mod tests {
     #[test]
     fn a_map_and_lines_are_told_the_same() {
         let lines = written(|set| {
-            set(X_CACHE, Value::Text("HIT"));
-            set(AGE, Value::Number(7));
+            set(&X_CACHE, Value::Text("HIT"));
+            set(&OUR_AGE, Value::Number(7));
             set(
-                X_PROCESS_TIME,
+                &X_PROCESS_TIME,
                 Value::Milliseconds(Duration::from_micros(152_034)),
             );
         });
@@ -343,7 +364,7 @@ mod tests {
     fn milliseconds_have_three_decimals() {
         let lines = written(|set| {
             set(
-                X_PROCESS_TIME,
+                &X_PROCESS_TIME,
                 Value::Milliseconds(Duration::from_micros(7)),
             );
         });

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use http::Response;
 use http::header::{SET_COOKIE, VIA};
+use tokio::time::timeout_at;
 
 use super::ask::{Ask, Cacheable};
 use super::decide::{Decision, How, decide};
@@ -136,6 +137,7 @@ impl Read<'_> {
         let insists = how == How::Anew;
         let mut secondary = self.expected_secondary(cacheable);
         let wait = self.ask.site.config.coalescing.wait_timeout;
+        let until = tokio::time::Instant::now() + wait;
         let mut failures = 0;
         for joins in 0..JOINS_MAX {
             let began = self.ask.position(self.shared);
@@ -181,15 +183,20 @@ impl Read<'_> {
                 }
                 Joined::Follow(follow) => follow,
                 Joined::Await(early) => {
-                    let _landed = tokio::time::timeout(wait, early.landing()).await;
+                    if timeout_at(until, early.landing()).await.is_err() {
+                        return self.fetch_alone().await;
+                    }
                     continue;
                 }
             };
-            let Ok(landed) = tokio::time::timeout(wait, follow.landing()).await else {
+            let Ok(landed) = timeout_at(until, follow.landing()).await else {
                 return self.fetch_alone().await;
             };
             match landed {
                 Err(GivenUp) => {}
+                Ok(Landing::NotShareable) if self.ask.is_head() => {
+                    return self.head(cacheable).await;
+                }
                 Ok(Landing::NotShareable) => return self.fetch_alone().await,
                 Ok(Landing::Failed(error)) => return self.answer_failure(error, true),
                 Ok(Landing::FailedAlone(error)) => {

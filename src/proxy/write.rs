@@ -51,7 +51,14 @@ pub(super) async fn serve(
     // Dropped with this future, as its client leaves.
     let (_here, left) = oneshot::channel();
     let call = ask.is_call().then_some(Call { left });
+    // A drain waits for it, also where its client has left.
+    let open = shared.drain.track();
     let writing = forward(Arc::clone(shared), Arc::new(ask), body, methods, call);
+    let writing = async move {
+        let written = writing.await;
+        drop(open);
+        written
+    };
     match Outliving::new(writing).await {
         Ok((response, took)) => {
             outcome.upstream = Some(took);
@@ -125,9 +132,17 @@ async fn forward(
     let mode = ask.site.config.coherence.session;
     let began = ask.position(&shared);
     let is_call = call.is_some();
-    let mut outcome = match call {
-        Some(call) => call.send(&shared, &ask, body).await,
-        None => pass::send(&shared, &ask, body).await,
+    let sending = async {
+        match call {
+            Some(call) => call.send(&shared, &ask, body).await,
+            None => pass::send(&shared, &ask, body).await,
+        }
+    };
+    let mut outcome = tokio::select! {
+        biased;
+        outcome = sending => outcome,
+        // What is cut may have happened.
+        () = shared.drain.cut() => Err(OriginError::bare(OriginErrorKind::Reset).into()),
     };
     let effect = match &outcome {
         Ok(exchanged) => {

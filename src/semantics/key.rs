@@ -158,6 +158,10 @@ fn mentions(text: &str, wanted: &str) -> bool {
     let text = decode(text).to_ascii_lowercase();
     let is_of_name =
         |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
+    if !wanted.chars().all(is_of_name) {
+        // It is no single word: wherever it stands.
+        return text.replace(['.', ' ', '['], "_").contains(wanted);
+    }
     text.split(|character| !is_of_name(character))
         .any(|word| word.replace('.', "_") == wanted)
 }
@@ -254,6 +258,18 @@ mod tests {
             assert_ne!(key(&spec, &uri, &[]), key(&spec, "/a", &[]), "{query}");
         }
         assert_eq!(key(&spec, "/a?pages=9", &[]), key(&spec, "/a", &[]));
+    }
+
+    #[test]
+    fn a_cookie_of_an_odd_name_counts_however_it_is_written() {
+        let spec = KeySpec {
+            cookies: vec!["my~sid".into()],
+            ..KeySpec::default()
+        };
+        let none = key(&spec, "/a", &[("cookie", "x=1")]);
+        for line in ["my~sid =7", "my~sid\t=7", "MY~sid=7", "a=1, my~sid=7"] {
+            assert_ne!(key(&spec, "/a", &[("cookie", line)]), none, "{line}");
+        }
     }
 
     #[test]

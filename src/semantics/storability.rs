@@ -269,7 +269,7 @@ fn is_status_storable(status: StatusCode, freshness: &Freshness, policy: &Policy
     match status.as_u16() {
         // Answers to a condition and to a range, never responses of their own.
         304 | 416 => false,
-        _ if policy.ttl_for(status).is_some() => true,
+        _ if freshness.source == LifetimeSource::Route && policy.ttl_for(status).is_some() => true,
         200..=299 if policy.ttl.is_some() => true,
         200..=399 => is_explicit || is_guessed || is_heuristically_cacheable(status),
         400..=599 => {

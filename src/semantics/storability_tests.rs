@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::message::samples::fields;
+use http::header::{ACCEPT, ACCEPT_LANGUAGE, ORIGIN};
 use std::time::Duration;
 
 type Lines<'a> = &'a [(&'static str, &'static str)];
@@ -221,4 +222,38 @@ fn what_can_be_neither_reused_nor_validated_is_not_stored() {
         refusal(200, &[], &[("cache-control", "no-cache")]),
         Some(Refusal::NoFreshness)
     );
+}
+
+#[test]
+fn an_error_with_a_lifetime_of_its_own_is_not_the_route_s_to_keep() {
+    let policy = Policy {
+        ttl_by_status: vec![(StatusCode::SERVICE_UNAVAILABLE, Duration::from_secs(1))],
+        ..with_ttl()
+    };
+    let spec = KeySpec::default();
+    let kept = judged(503, &[], &[], &policy, &spec).expect("the route keeps it");
+    assert_eq!(kept.freshness.lifetime, Duration::from_secs(1));
+    let stated = [("cache-control", "max-age=3600")];
+    assert!(judged(503, &[], &stated, &policy, &spec).is_err());
+}
+
+#[test]
+fn vary_of_what_the_key_names_selects_nothing_more() {
+    let spec = KeySpec {
+        headers: vec![ACCEPT],
+        cookies: vec!["sid".to_owned()],
+        ..KeySpec::default()
+    };
+    let policy = Policy {
+        ignore_vary: vec![ORIGIN],
+        ..with_ttl()
+    };
+    let lines = [("vary", "Accept, Cookie, Origin, Accept-Language")];
+    let names = |spec: &KeySpec, policy: &Policy| {
+        let storable = judged(200, &[], &lines, policy, spec).expect("it is stored");
+        storable.vary.names().to_vec()
+    };
+    assert_eq!(names(&spec, &policy), [ACCEPT_LANGUAGE]);
+    let plain = names(&KeySpec::default(), &with_ttl());
+    assert_eq!(plain, [ACCEPT, ACCEPT_LANGUAGE, COOKIE, ORIGIN]);
 }

@@ -1,7 +1,13 @@
 //! Start, reload, drain, end.
 
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
 use super::support::origin;
-use super::support::{Bypass, Gate, Hit, Miss, eventually, ok, proxy};
+use super::support::{Bypass, Gate, Hit, Miss, eventually, ok, proxy, redis};
 
 #[tokio::test]
 async fn sigterm_lets_a_request_finish_and_takes_no_new_one() {
@@ -16,7 +22,7 @@ async fn sigterm_lets_a_request_finish_and_takes_no_new_one() {
 
     proxy.term().await;
     eventually("new connections to be refused", async || {
-        let connecting = tokio::net::TcpStream::connect(proxy.address).await;
+        let connecting = TcpStream::connect(proxy.address).await;
         connecting.is_err().then_some(())
     })
     .await;
@@ -142,4 +148,47 @@ async fn a_proxy_starts_before_its_origin() {
     proxy.get("/x").await.is_problem(502);
     origin.start().await;
     proxy.get("/x").await.is("x").was(Miss);
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_a_write_whose_client_has_left() {
+    let (redis, gate) = (redis::start().await, Gate::new());
+    let origin = origin::new()
+        .get("/x", ok("old").max_age(600))
+        .on("POST", "/x", ok("made").held_by(&gate))
+        .run()
+        .await;
+    let [left, right] = proxy::cluster(&origin).redis(&redis).run().await;
+    for proxy in [&left, &right] {
+        proxy.reaches_redis().await;
+    }
+    right.get("/x").await.was(Miss);
+    right.get("/x").await.was(Hit);
+
+    let mut client = TcpStream::connect(left.address).await.unwrap();
+    let write = b"POST /x HTTP/1.1\r\nHost: pannier.test\r\nContent-Length: 1\r\n\r\nx";
+    client.write_all(write).await.unwrap();
+    gate.reached_by(1).await;
+    // It is gone for certain.
+    SockRef::from(&client)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(client);
+    eventually("the client to be missed", async || {
+        (left.metric("pannier_inflight_requests").await < 1.0).then_some(())
+    })
+    .await;
+    origin.now_answers("/x", ok("new").max_age(600));
+    left.term().await;
+    eventually("new connections to be refused", async || {
+        let connecting = TcpStream::connect(left.address).await;
+        connecting.is_err().then_some(())
+    })
+    .await;
+    gate.open();
+    assert_eq!(left.exit().await, Some(0));
+    eventually("the other to know of the write", async || {
+        right.get("/x").await.text().contains("new").then_some(())
+    })
+    .await;
 }
