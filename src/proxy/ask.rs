@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::header::{
     CACHE_CONTROL, CONTENT_TYPE, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    IF_UNMODIFIED_SINCE, PRAGMA, RANGE,
+    IF_UNMODIFIED_SINCE, PRAGMA, RANGE, VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body::Body as _;
@@ -20,6 +20,7 @@ use crate::gate::Refused;
 use crate::invalidation::session::Brought;
 use crate::message::Body;
 use crate::message::directives::{IgnoredDirectives, RequestDirectives};
+use crate::message::fields::is_of_the_way;
 use crate::message::grpc::is_grpc;
 use crate::message::interim::Interim;
 use crate::message::presence::Presence;
@@ -36,6 +37,7 @@ use crate::semantics::query::asks_for_bypass;
 use crate::semantics::stored::{Position, Target};
 use crate::semantics::target::RequestTarget;
 use crate::semantics::told::ToldTarget;
+use crate::semantics::vary::SecondaryKey;
 use crate::store::memory::RouteCache;
 use crate::telemetry::Telemetry;
 use crate::telemetry::exchanges::Exchanged;
@@ -401,6 +403,25 @@ impl Ask {
             at,
             answer: answer.ok(),
         });
+    }
+
+    /// A key of all that the origin is told: only a request that tells it the same
+    /// fails as this one does.
+    pub(super) fn shape(&self) -> SecondaryKey {
+        let mut hasher = blake3::Hasher::new();
+        let fields = &self.forwarded;
+        let told = fields
+            .iter()
+            .filter(|(name, _)| !is_of_the_way(name.as_str()) && **name != VIA);
+        for (name, value) in told.filter(|(name, _)| **name != TRACEPARENT) {
+            for part in [name.as_str().as_bytes(), value.as_bytes()] {
+                hasher.update(&(part.len() as u64).to_le_bytes());
+                hasher.update(part);
+            }
+        }
+        let mut shape = [0; 16];
+        hasher.finalize_xof().fill(&mut shape);
+        SecondaryKey(shape)
     }
 
     /// What is to be told of its answer, as far as it is known by now.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use http::Response;
-use http::header::{SET_COOKIE, VIA};
+use http::header::SET_COOKIE;
 use tokio::time::timeout_at;
 
 use super::ask::{Ask, Cacheable};
@@ -21,14 +21,12 @@ use super::outcome::{CacheStatus, Forwarded, Outcome};
 use super::shared::Shared;
 use super::{head, lookup, pass, reply};
 use crate::message::Body;
-use crate::message::fields::is_of_the_way;
 use crate::origin::error::OriginError;
 use crate::rule::{self, Rule};
 use crate::semantics::outcome::CacheResult;
 use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::vary::SecondaryKey;
 use crate::store::memory::Entry;
-use crate::telemetry::spans::TRACEPARENT;
 
 /// A request follows so many flights that turn out not to be for it, then asks
 /// the origin itself.
@@ -164,9 +162,13 @@ impl Read<'_> {
             let follow = match joined {
                 Joined::Lead(lead) => {
                     // Who woke late from one flight may have missed the next.
-                    let may_look = joins > 0 && !insists;
-                    let missed = may_look.then(|| self.look_again(cacheable)).flatten();
-                    if let Some(entry) = missed {
+                    let missed = (joins > 0).then(|| self.look_again(cacheable, insists));
+                    if let Some(entry) = missed.flatten() {
+                        if insists {
+                            // The flight is given up: its followers look for themselves.
+                            drop(lead);
+                            return Ok(self.answer_collapsed(&entry));
+                        }
                         lead.land(Landing::Reusable(Arc::clone(&entry), Source::Found));
                         return self.answer_landed(entry, Source::Found, true).await;
                     }
@@ -209,7 +211,7 @@ impl Read<'_> {
                         return self.answer_failure(error, true);
                     }
                     if failures == FAILURES_MAX {
-                        secondary = self.shape();
+                        secondary = self.ask.shape();
                     }
                 }
                 // It came from no origin.
@@ -242,29 +244,27 @@ impl Read<'_> {
         self.fetch_alone().await
     }
 
-    /// What has been stored since the first look, where it may answer as it is.
-    fn look_again(&self, cacheable: &Cacheable) -> Option<Arc<Entry>> {
+    /// What has been stored since the first look, where it may answer as it is: to
+    /// one who insists, what was asked for after that one came.
+    fn look_again(&self, cacheable: &Cacheable, insists: bool) -> Option<Arc<Entry>> {
         let entry = in_memory(self.shared, &self.ask, cacheable, &cacheable.key)?;
-        matches!(assess(self.shared, &self.ask, &entry), Reuse::Fresh).then_some(entry)
+        let may_answer = if insists {
+            entry.response.head.request_time >= self.ask.now
+        } else {
+            matches!(assess(self.shared, &self.ask, &entry), Reuse::Fresh)
+        };
+        may_answer.then_some(entry)
     }
 
-    /// A key of all that the origin is told: only a request that tells it the same
-    /// fails as this one does.
-    fn shape(&self) -> SecondaryKey {
-        let mut hasher = blake3::Hasher::new();
-        let fields = &self.ask.forwarded;
-        let told = fields
-            .iter()
-            .filter(|(name, _)| !is_of_the_way(name.as_str()) && **name != VIA);
-        for (name, value) in told.filter(|(name, _)| **name != TRACEPARENT) {
-            for part in [name.as_str().as_bytes(), value.as_bytes()] {
-                hasher.update(&(part.len() as u64).to_le_bytes());
-                hasher.update(part);
-            }
-        }
-        let mut shape = [0; 16];
-        hasher.finalize_xof().fill(&mut shape);
-        SecondaryKey(shape)
+    /// Answers with what another's fetch has just stored, which this request waited
+    /// for.
+    fn answer_collapsed(&self, entry: &Entry) -> Response<Body> {
+        let status = CacheStatus {
+            is_stored: true,
+            is_collapsed: true,
+            ..CacheStatus::forwarded(self.why)
+        };
+        reply::from_store(&self.ask, entry, CacheResult::Miss, status)
     }
 
     /// Asks the origin whatever others do; what comes may still be stored.
