@@ -56,7 +56,7 @@ pub(super) async fn run(
                 if stamps(&file, &shared.site().config) == seen {
                     continue;
                 }
-                // Whoever writes may not be done.
+                // The file may be half written.
                 tokio::time::sleep(GATHER).await;
                 false
             }

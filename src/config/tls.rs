@@ -18,7 +18,7 @@ pub struct TlsConfig {
     pub proxy_protocol: bool,
     /// `certificate` and `key`, which are the first, and `[[tls.certificates]]`.
     pub certificates: Vec<CertificateFiles>,
-    /// `client_ca`: PEM file of authorities, one of which must have signed a
+    /// `client_ca`: PEM file of authorities; one of them must have signed a
     /// client's certificate (`""`: no client needs one).
     pub client_ca: Option<PathBuf>,
 }

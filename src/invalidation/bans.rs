@@ -292,7 +292,7 @@ impl Bans {
         }
     }
 
-    /// Whether a response in memory, of which every ban up to `checked` was seen
+    /// Whether a response in memory, checked against every ban up to `checked`
     /// before, was usable while `newest` was the newest ban.
     #[must_use]
     pub fn stood_before(&self, subject: &BanSubject<'_>, checked: u64, newest: u64) -> bool {

@@ -12,7 +12,7 @@ use http_body::Body as _;
 
 use super::decide::Reading;
 use super::failure::Failure;
-use super::outcome::{CacheStatus, Forwarded, Outcome};
+use super::outcome::{CacheStatus, Facts, Forwarded, Outcome};
 use super::shared::{Shared, Site};
 use super::{Peer, Received, forward, session};
 use crate::clock::Timestamp;
@@ -431,15 +431,17 @@ impl Ask {
             route: self.route.clone(),
             method: self.method.clone(),
             uri: self.uri.clone(),
-            started: self.started,
-            now: self.now,
-            client: self.sender.address,
-            span: self.span,
-            cache,
-            status,
-            ages: None,
-            upstream: None,
-            saved: None,
+            facts: Facts {
+                started: self.started,
+                now: self.now,
+                client: self.sender.address,
+                span: self.span,
+                cache,
+                status,
+                ages: None,
+                upstream: None,
+                saved: None,
+            },
         }
     }
 }

@@ -16,7 +16,7 @@ use httparse::Header;
 
 use super::ask::AsksFor;
 use super::decide::{Decision, Reading, Stored, decide};
-use super::outcome::{CacheStatus, OutcomeView};
+use super::outcome::{CacheStatus, Facts, OutcomeView};
 use super::reply::{Given, aged};
 use super::shared::{Shared, Site};
 use super::{Peer, reply, session};
@@ -259,15 +259,17 @@ impl Found<'_> {
             route: Some(&self.route.telemetry),
             method: &Method::GET,
             path: plain.path_and_query().0,
-            started: received,
-            now: self.now,
-            client: peer.address,
-            span: shared.telemetry.spans().begin(|| plain.field(&TRACEPARENT)),
-            cache: CacheResult::Hit,
-            status,
-            ages: Some(ages),
-            upstream: None,
-            saved: Some(self.kept.fetch_cost()),
+            facts: Facts {
+                started: received,
+                now: self.now,
+                client: peer.address,
+                span: shared.telemetry.spans().begin(|| plain.field(&TRACEPARENT)),
+                cache: CacheResult::Hit,
+                status,
+                ages: Some(ages),
+                upstream: None,
+                saved: Some(self.kept.fetch_cost()),
+            },
         }
     }
 }

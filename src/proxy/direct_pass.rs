@@ -17,7 +17,7 @@ use http::{Method, StatusCode, Uri, Version};
 use super::ask::NotCacheable;
 use super::direct::Plain;
 use super::failure::Failure;
-use super::outcome::{CacheStatus, Forwarded, Outcome, OutcomeView};
+use super::outcome::{CacheStatus, Facts, Forwarded, Outcome, OutcomeView};
 use super::shared::Shared;
 use super::wire_fields::{self, ClientHead};
 use super::{Peer, session};
@@ -237,20 +237,31 @@ impl DirectPass {
             route: None,
             method: Method::GET,
             uri: Uri::try_from(self.path.as_str()).unwrap_or_default(),
-            started: self.received,
-            now: self.now,
-            client: self.client,
-            span: None,
-            cache: CacheResult::Bypass,
-            status: cache_status(),
-            ages: None,
-            upstream: None,
-            saved: None,
+            facts: facts(self.received, self.now, self.client, None),
         };
         Passing::Failed(Failure {
             error: error.into(),
             outcome: Box::new(outcome),
         })
+    }
+}
+
+fn facts(
+    started: Instant,
+    now: Timestamp,
+    client: ClientAddress,
+    upstream: Option<Duration>,
+) -> Facts {
+    Facts {
+        started,
+        now,
+        client,
+        span: None,
+        cache: CacheResult::Bypass,
+        status: cache_status(),
+        ages: None,
+        upstream,
+        saved: None,
     }
 }
 
@@ -301,15 +312,7 @@ impl Sink for Writer<'_> {
             route: None,
             method: &Method::GET,
             path: self.path,
-            started: self.received,
-            now: self.now,
-            client: self.client,
-            span: None,
-            cache: CacheResult::Bypass,
-            status: cache_status(),
-            ages: None,
-            upstream: Some(took),
-            saved: None,
+            facts: facts(self.received, self.now, self.client, Some(took)),
         };
         let body_bytes = match head.framing {
             Framing::Absent => Some(0),

@@ -63,7 +63,7 @@ pub(super) enum Fit {
     Follow,
     /// What it lands does not, what the next lands may.
     Await,
-    /// It is in vain: another takes its place.
+    /// Nobody can use what it lands: another takes its place.
     Replace,
 }
 

@@ -44,13 +44,29 @@ static X_PROCESS_TIME: OurField = OurField {
 };
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-/// How a request was answered, for the one who asked and for the figures.
+/// How a request was answered, for the client and for the figures.
 #[derive(Debug)]
 pub struct Outcome {
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) route: Option<Arc<Route>>,
     pub(super) method: Method,
     pub(super) uri: Uri,
+    pub(super) facts: Facts,
+}
+
+/// The same, borrowed: nothing is copied for a request that is answered at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OutcomeView<'a> {
+    pub(super) telemetry: &'a Telemetry,
+    pub(super) route: Option<&'a RouteTelemetry>,
+    pub(super) method: &'a Method,
+    pub(super) path: &'a str,
+    pub(super) facts: Facts,
+}
+
+/// What there is to say of the answer to one request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts {
     pub(super) started: Instant,
     /// The same moment, on the wall clock.
     pub(super) now: Timestamp,
@@ -63,24 +79,6 @@ pub struct Outcome {
     /// From request sent to the origin's head.
     pub(super) upstream: Option<Duration>,
     /// What fetching had cost what the store answered without the origin.
-    pub(super) saved: Option<Duration>,
-}
-
-/// The same, borrowed: nothing is copied for a request that is answered at once.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct OutcomeView<'a> {
-    pub(super) telemetry: &'a Telemetry,
-    pub(super) route: Option<&'a RouteTelemetry>,
-    pub(super) method: &'a Method,
-    pub(super) path: &'a str,
-    pub(super) started: Instant,
-    pub(super) now: Timestamp,
-    pub(super) client: ClientAddress,
-    pub(super) span: Option<SpanIds>,
-    pub(super) cache: CacheResult,
-    pub(super) status: CacheStatus,
-    pub(super) ages: Option<Ages>,
-    pub(super) upstream: Option<Duration>,
     pub(super) saved: Option<Duration>,
 }
 
@@ -202,15 +200,7 @@ impl Outcome {
             route: self.route.as_ref().map(|route| &*route.telemetry),
             method: &self.method,
             path: self.uri.path(),
-            started: self.started,
-            now: self.now,
-            client: self.client,
-            span: self.span,
-            cache: self.cache,
-            status: self.status,
-            ages: self.ages,
-            upstream: self.upstream,
-            saved: self.saved,
+            facts: self.facts,
         };
         view.finish(response.headers_mut(), status, body_bytes);
         response
@@ -226,27 +216,28 @@ impl OutcomeView<'_> {
         status: StatusCode,
         body_bytes: Option<u64>,
     ) {
-        head.add_cache_status(self.status);
-        head.set(&X_CACHE, Value::Text(self.cache.as_str()));
-        if let Some(ages) = self.ages {
+        let facts = &self.facts;
+        head.add_cache_status(facts.status);
+        head.set(&X_CACHE, Value::Text(facts.cache.as_str()));
+        if let Some(ages) = facts.ages {
             head.set(&OUR_AGE, Value::Number(ages.current.as_secs()));
             head.set(&X_CACHE_AGE, Value::Number(ages.since_validated.as_secs()));
         }
-        let elapsed = self.started.elapsed();
+        let elapsed = facts.started.elapsed();
         head.set(&X_PROCESS_TIME, Value::Milliseconds(elapsed));
         self.telemetry.served(&ResponseServed {
-            at: self.now.plus(elapsed),
+            at: facts.now.plus(elapsed),
             route: self.route,
             method: self.method,
             path: self.path,
             status,
-            cache: self.cache,
+            cache: facts.cache,
             elapsed,
-            upstream: self.upstream,
+            upstream: facts.upstream,
             body_bytes,
-            saved: self.saved,
-            client: Some(self.client),
-            span: self.span,
+            saved: facts.saved,
+            client: Some(facts.client),
+            span: facts.span,
         });
     }
 }

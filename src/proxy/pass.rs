@@ -36,7 +36,7 @@ pub(super) async fn serve(
     let mut outcome = ask.outcome(CacheResult::Bypass, status);
     match exchange(shared, ask, body).await {
         Ok((response, took)) => {
-            outcome.upstream = Some(took);
+            outcome.facts.upstream = Some(took);
             Ok(outcome.finish(response))
         }
         Err(error) => Err(Failure {

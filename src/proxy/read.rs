@@ -102,9 +102,9 @@ impl Read<'_> {
             How::Alone => self.fetch_alone().await,
             How::Together | How::Anew => {
                 let (key, now) = (&cacheable.key, self.ask.now);
-                // To wait for each other would be in vain.
-                let is_in_vain = self.shared.not_shareable.is_remembered(key, now);
-                match is_in_vain {
+                // None could use what another's fetch brings.
+                let is_private = self.shared.not_shareable.is_remembered(key, now);
+                match is_private {
                     false => self.fetch_coalesced(cacheable, how).await,
                     true if self.ask.is_head() => self.head(cacheable).await,
                     true => self.fetch_alone().await,
@@ -118,7 +118,7 @@ impl Read<'_> {
         match pass::exchange(self.shared, &self.ask, Body::Empty).await {
             Ok((response, took)) => {
                 let mut outcome = self.outcome(CacheResult::Miss, CacheStatus::forwarded(self.why));
-                outcome.upstream = Some(took);
+                outcome.facts.upstream = Some(took);
                 Ok(outcome.finish(response))
             }
             Err(ProxyError::Origin(error)) => self.answer_failure(error, false),
@@ -301,7 +301,7 @@ impl Read<'_> {
         match head::ask(self.shared, &self.ask, cacheable).await {
             Ok(answer) => {
                 let mut outcome = self.outcome(CacheResult::Miss, CacheStatus::forwarded(self.why));
-                outcome.upstream = Some(answer.took);
+                outcome.facts.upstream = Some(answer.took);
                 Ok(outcome.finish(pass::into_response(&self.ask, answer)))
             }
             Err(ProxyError::Origin(error)) => self.answer_failure(error, false),
@@ -337,7 +337,7 @@ impl Read<'_> {
                         ..CacheStatus::forwarded(self.why)
                     },
                 );
-                outcome.upstream = Some(filling.head.fetch_cost);
+                outcome.facts.upstream = Some(filling.head.fetch_cost);
                 let body = Body::Shared(reader);
                 Ok(outcome.finish(reply::fetched(&self.ask, &filling, *head, body)))
             }
@@ -349,7 +349,7 @@ impl Read<'_> {
                         ..CacheStatus::forwarded(self.why)
                     },
                 );
-                outcome.upstream = Some(answer.took);
+                outcome.facts.upstream = Some(answer.took);
                 Ok(outcome.finish(pass::into_response(&self.ask, *answer)))
             }
             // What a fetch lands for followers only, and a fetch that died.
@@ -440,7 +440,7 @@ impl Read<'_> {
             }
         }
         let mut failure = self.fail(error.into());
-        failure.outcome.status.is_collapsed = is_collapsed;
+        failure.outcome.facts.status.is_collapsed = is_collapsed;
         Err(failure)
     }
 

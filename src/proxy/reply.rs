@@ -94,9 +94,9 @@ fn finished(
     let (status, ages) = aged(head.response_time, &head.freshness, ask.now, status);
     let mut outcome = ask.outcome(cache, status);
     if status.forward_status.is_none() {
-        outcome.saved = Some(head.fetch_cost);
+        outcome.facts.saved = Some(head.fetch_cost);
     }
-    outcome.ages = Some(ages);
+    outcome.facts.ages = Some(ages);
     outcome.finish(response)
 }
 

@@ -130,7 +130,12 @@ impl Drop for BanAtEnd {
         }
         let (shared, bans) = (Arc::clone(&self.shared), Arc::clone(&self.bans));
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { shared.invalidation.put_write_in_force(&bans).await });
+            // A drain waits for it.
+            let open = shared.drain.track();
+            runtime.spawn(async move {
+                shared.invalidation.put_write_in_force(&bans).await;
+                drop(open);
+            });
         }
     }
 }

@@ -61,7 +61,7 @@ pub(super) async fn serve(
     };
     match Outliving::new(writing).await {
         Ok((response, took)) => {
-            outcome.upstream = Some(took);
+            outcome.facts.upstream = Some(took);
             Ok(outcome.finish(response))
         }
         Err(error) => Err(Failure {

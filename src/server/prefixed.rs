@@ -14,7 +14,7 @@ pub(super) struct Prefixed<I> {
 }
 
 impl<I> Prefixed<I> {
-    /// `socket`, of which `held` was read before.
+    /// `socket`, after the bytes in `held`, which were read from it before.
     pub(super) fn new(socket: I, held: Bytes) -> Self {
         Self { held, socket }
     }

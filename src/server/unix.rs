@@ -69,7 +69,10 @@ pub(super) fn bind(path: &Path, threads: usize, backlog: i32) -> io::Result<Vec<
     let folder = path.parent().map(File::open).transpose()?;
     if let Some(folder) = &folder {
         // Two that start at once must not both replace what is left over.
-        folder.try_lock().map_err(|_| io::ErrorKind::AddrInUse)?;
+        folder.try_lock().map_err(|_| {
+            let message = "another process has locked the folder of the socket";
+            io::Error::new(io::ErrorKind::AddrInUse, message)
+        })?;
     }
     if is_left_over(path, &address)? {
         std::fs::remove_file(path)?;

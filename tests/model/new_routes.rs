@@ -6,8 +6,8 @@
 //! [`crate::rules`]: `lease` in strict mode, the second that a word from the log
 //! is good for in eventual mode. Memory stands for all tiers: what may not be
 //! stored there may not be shared either. Of a ban that is logged the other
-//! model says what becomes of it: here it is in force at once for whoever
-//! follows the log.
+//! model says what becomes of it: here it is in force at once for every
+//! instance that follows the log.
 
 use stateright::{Checker, HasDiscoveries, Model, Property};
 

@@ -25,7 +25,7 @@ pub(super) struct Certificates {
 }
 
 impl Certificates {
-    /// Reads `pairs`, the first of which is the default.
+    /// Reads `pairs`; the first is the default.
     pub(super) fn load(
         pairs: &[CertificateFiles],
         provider: &CryptoProvider,
