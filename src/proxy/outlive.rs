@@ -3,11 +3,14 @@
 //! It goes on as a part of the request for as long as its client waits, without a
 //! task of its own, and in one from then on.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use tokio::runtime::Handle;
+
+use crate::drain::Drain;
+use crate::message::presence::Presence;
 
 /// Such work. Dropped before it is over, it goes on by itself.
 pub(super) struct Outliving<T: Send + 'static> {
@@ -52,13 +55,40 @@ impl<T: Send + 'static> Drop for Outliving<T> {
     }
 }
 
+/// Does a part of such work; `None` where its client has left, and the drain's
+/// deadline came first. While the client is there, its connection is what is cut.
+pub(super) async fn unless_cut<T>(
+    work: impl Future<Output = T>,
+    client: &Presence,
+    drain: &Drain,
+) -> Option<T> {
+    let mut work = pin!(work);
+    let mut cut = None;
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = work.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        if client.is_here() {
+            return Poll::Pending;
+        }
+        let cut = cut.get_or_insert_with(|| Box::pin(drain.cut()));
+        cut.as_mut().poll(cx).map(|()| None)
+    })
+    .await
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    use std::future::pending;
     use std::sync::Arc;
+    use std::time::Duration;
 
     use tokio::sync::Notify;
+    use tokio::time::timeout;
+
+    use crate::message::presence::Present;
 
     #[tokio::test]
     async fn it_gives_what_it_came_to() {
@@ -88,6 +118,18 @@ mod tests {
     }
 
     async fn futures_poll<T: Send>(work: &mut Outliving<T>) -> Poll<T> {
-        std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *work).poll(cx))).await
+        poll_fn(|cx| Poll::Ready(Pin::new(&mut *work).poll(cx))).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_its_client_has_left_is_cut_with_the_drain() {
+        let (drain, client) = (Drain::new(), Present::new());
+        drain.begin(Duration::from_secs(5));
+        let presence = client.presence();
+        let mut working = pin!(unless_cut(pending::<()>(), &presence, &drain));
+        let with_client = timeout(Duration::from_secs(60), working.as_mut()).await;
+        assert!(with_client.is_err(), "its connection is cut, not this");
+        drop(client);
+        assert_eq!(working.await, None);
     }
 }

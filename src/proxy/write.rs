@@ -17,12 +17,13 @@ use tokio::sync::oneshot;
 use super::ask::Ask;
 use super::failure::{Failure, ProxyError};
 use super::outcome::{CacheStatus, Forwarded};
-use super::outlive::Outliving;
+use super::outlive::{Outliving, unless_cut};
 use super::posted::Posted;
 use super::shared::Shared;
 use super::streamed::BanAtEnd;
 use super::{pass, session};
 use crate::config::SessionMode;
+use crate::drain::Tracked;
 use crate::invalidation::rules::{Effect, Write};
 use crate::message::Body;
 use crate::message::presence::Present;
@@ -53,12 +54,7 @@ pub(super) async fn serve(
     let call = ask.is_call().then_some(Call { left });
     // A drain waits for it, also where its client has left.
     let open = shared.drain.track();
-    let writing = forward(Arc::clone(shared), Arc::new(ask), body, methods, call);
-    let writing = async move {
-        let written = writing.await;
-        drop(open);
-        written
-    };
+    let writing = forward(Arc::clone(shared), Arc::new(ask), body, methods, call, open);
     match Outliving::new(writing).await {
         Ok((response, took)) => {
             outcome.facts.upstream = Some(took);
@@ -115,6 +111,7 @@ async fn forward(
     body: Body,
     methods: Vec<Method>,
     call: Option<Call>,
+    _open: Tracked,
 ) -> Result<(Response<Body>, std::time::Duration), ProxyError> {
     let bans_of = |effect: Effect<'_>| {
         ask.site.rules.bans_of(&Write {
@@ -138,12 +135,9 @@ async fn forward(
             None => pass::send(&shared, &ask, body).await,
         }
     };
-    let mut outcome = tokio::select! {
-        biased;
-        outcome = sending => outcome,
-        // What is cut may have happened.
-        () = shared.drain.cut() => Err(OriginError::bare(OriginErrorKind::Reset).into()),
-    };
+    let sent = unless_cut(sending, &ask.presence, &shared.drain).await;
+    // What is cut may have happened.
+    let mut outcome = sent.unwrap_or_else(|| Err(OriginError::bare(OriginErrorKind::Reset).into()));
     let effect = match &outcome {
         Ok(exchanged) => {
             let head = &exchanged.answer.head;
