@@ -15,7 +15,7 @@
 //! | 3 | `config` | what `proxy.toml` means |
 //! | 2 | `semantics` | RFC 9110 and RFC 9111, pure |
 //! | 1 | `message`, `pattern` | bodies and fields; path patterns |
-//! | 0 | `percent`, `clock`, `backoff`, `drain`, `gate`, `rule` | escapes; time; pauses between attempts; the orderly end; the bound on what is under way; safety rules that a test can switch off |
+//! | 0 | `percent`, `clock`, `backoff`, `drain`, `gate`, `rule`, `script` | escapes; time; pauses between attempts; the orderly end; the bound on what is under way; safety rules that a test can switch off; a scripted peer, for tests |
 
 pub mod admin;
 pub mod app;
@@ -36,6 +36,8 @@ pub mod percent;
 pub mod proxy;
 pub mod route;
 pub mod rule;
+#[cfg(any(test, fuzzing))]
+pub mod script;
 pub mod semantics;
 pub mod server;
 pub mod store;

@@ -226,14 +226,14 @@ enum Stream {
     Unix(UnixStream),
     /// One that is made up.
     #[cfg(any(test, fuzzing))]
-    Script(super::fuzzing::Script),
+    Script(crate::script::Script),
 }
 
 impl Connection {
     /// One on which an origin says what was made up.
     #[cfg(any(test, fuzzing))]
     pub(super) fn of_script(
-        script: super::fuzzing::Script,
+        script: crate::script::Script,
         counters: &Arc<UpstreamCounters>,
     ) -> Self {
         counters.open.add(1);

@@ -1,80 +1,21 @@
 //! An exchange with the origin for a fuzz target: bytes of an origin, cut anywhere,
 //! through all that reads a response.
 
-use std::collections::VecDeque;
 use std::future::Future as _;
-use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use http::{HeaderMap, Method, Request};
 use http_body::Body as _;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::body::OriginBody;
 use super::client::OriginClient;
 use super::connection::Connection;
 use crate::config::{Config, OriginConfig, Upstream};
 use crate::message::Body;
+use crate::script::Script;
 use crate::telemetry::upstream::UpstreamCounters;
-
-#[derive(Debug)]
-/// An origin that sends pieces, one a read, once it was asked; then it ends, or
-/// says nothing more.
-pub(super) struct Script {
-    pieces: VecDeque<Vec<u8>>,
-    ends: bool,
-    is_asked: bool,
-}
-
-impl AsyncRead for Script {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if !self.is_asked {
-            return Poll::Pending;
-        }
-        let Some(mut piece) = self.pieces.pop_front() else {
-            return match self.ends {
-                true => Poll::Ready(Ok(())),
-                false => Poll::Pending,
-            };
-        };
-        if piece.is_empty() {
-            // A pause, in which all others go on.
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let rest = piece.split_off(piece.len().min(buf.remaining()));
-        buf.put_slice(&piece);
-        if !rest.is_empty() {
-            self.pieces.push_front(rest);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Script {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.is_asked = true;
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
 
 /// What became of an exchange.
 #[derive(Debug, PartialEq, Eq)]
@@ -124,11 +65,7 @@ fn play<'a>(kind: u8, pieces: impl Iterator<Item = &'a [u8]>, ends: bool) -> Ver
     let client = client.unwrap_or_else(|error| panic!("a client: {error}"));
     let pool = client.pool();
     pool.put(Connection::of_script(
-        Script {
-            pieces: pieces.map(<[u8]>::to_vec).collect(),
-            ends,
-            is_asked: false,
-        },
+        Script::new(pieces.map(<[u8]>::to_vec), ends).once_asked(),
         &counters,
     ));
     let mut verdict = Verdict {
@@ -215,7 +152,9 @@ mod tests {
     #[test]
     fn every_seed_holds() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds/exchange");
-        for seed in std::fs::read_dir(folder).unwrap() {
+        let seeds: Vec<_> = std::fs::read_dir(folder).unwrap().collect();
+        assert!(!seeds.is_empty(), "{folder} holds none");
+        for seed in seeds {
             super::exchange(&std::fs::read(seed.unwrap().path()).unwrap());
         }
     }

@@ -1,9 +1,6 @@
 //! A session of HTTP/1 for a fuzz target: bytes of a client, cut anywhere, through
 //! all that serves a connection.
 
-use std::collections::VecDeque;
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -12,7 +9,6 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tower::Service;
 
 use super::connection;
@@ -24,61 +20,10 @@ use crate::drain::Drain;
 use crate::message::outgoing::Outgoing;
 use crate::message::{Body, BodyError};
 use crate::proxy::{DirectPass, Peer, Plain};
+use crate::script::Script;
 
 #[cfg(fuzzing)]
 pub use super::wire::fuzzing::framer;
-
-/// A client that sends pieces, one a read, then ends or says nothing more.
-struct Script {
-    pieces: VecDeque<Vec<u8>>,
-    ends: bool,
-    answers: Arc<Mutex<Vec<u8>>>,
-}
-
-impl AsyncRead for Script {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let Some(mut piece) = self.pieces.pop_front() else {
-            return match self.ends {
-                true => Poll::Ready(Ok(())),
-                false => Poll::Pending,
-            };
-        };
-        if piece.is_empty() {
-            // A pause, in which all others go on.
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let rest = piece.split_off(piece.len().min(buf.remaining()));
-        buf.put_slice(&piece);
-        if !rest.is_empty() {
-            self.pieces.push_front(rest);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Script {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.answers.lock().extend_from_slice(bytes);
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
 
 /// Requests that were seen whole: start line, fields, content, trailers.
 type Seen = Arc<Mutex<Vec<String>>>;
@@ -178,12 +123,8 @@ fn limits() -> Limits {
 
 /// What was seen of the bytes in these pieces, and what was answered.
 fn play<'a>(pieces: impl Iterator<Item = &'a [u8]>, ends: bool) -> (Vec<String>, Vec<u8>) {
-    let answers = Arc::new(Mutex::new(Vec::new()));
-    let script = Script {
-        pieces: pieces.map(<[u8]>::to_vec).collect(),
-        ends,
-        answers: Arc::clone(&answers),
-    };
+    let script = Script::new(pieces.map(<[u8]>::to_vec), ends);
+    let answers = script.received();
     let mirror = Mirror::default();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -239,7 +180,9 @@ mod tests {
     #[test]
     fn every_seed_holds() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds/session");
-        for seed in std::fs::read_dir(folder).unwrap() {
+        let seeds: Vec<_> = std::fs::read_dir(folder).unwrap().collect();
+        assert!(!seeds.is_empty(), "{folder} holds none");
+        for seed in seeds {
             super::session(&std::fs::read(seed.unwrap().path()).unwrap());
         }
     }

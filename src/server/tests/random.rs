@@ -1,86 +1,30 @@
 //! Whatever comes, in whatever pieces.
 
-use std::collections::VecDeque;
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use proptest::prelude::*;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::refusals::refused;
 use super::support::{Seen, limits, responses, service};
 use crate::drain::Drain;
+use crate::script::Script;
 use crate::server::connection;
 use crate::server::listener::Entrance;
 use crate::server::listener::Place;
-
-/// A client that sends pieces, one a read, then waits for the end.
-struct Script {
-    pieces: VecDeque<Vec<u8>>,
-    answers: Arc<Mutex<Vec<u8>>>,
-}
-
-impl AsyncRead for Script {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let Some(mut piece) = self.pieces.pop_front() else {
-            return Poll::Pending;
-        };
-        if piece.is_empty() {
-            // A pause, in which everyone else goes on.
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let rest = piece.split_off(piece.len().min(buf.remaining()));
-        buf.put_slice(&piece);
-        if !rest.is_empty() {
-            self.pieces.push_front(rest);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Script {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.answers.lock().extend_from_slice(bytes);
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
 
 /// What the service saw and the client got, for bytes cut at `cuts`.
 pub(super) fn play(bytes: &[u8], cuts: &[prop::sample::Index]) -> (Vec<String>, Vec<u8>) {
     let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
     places.sort_unstable();
-    let mut pieces = VecDeque::new();
+    let mut pieces = Vec::new();
     let mut start = 0;
     for place in places.into_iter().chain([bytes.len()]) {
-        pieces.push_back(bytes[start..place].to_vec());
+        pieces.push(bytes[start..place].to_vec());
         start = place;
     }
-    let answers = Arc::new(Mutex::new(Vec::new()));
-    let script = Script {
-        pieces,
-        answers: Arc::clone(&answers),
-    };
+    let script = Script::new(pieces, false);
+    let answers = script.received();
     let seen = Seen::default();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
