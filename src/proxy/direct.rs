@@ -245,6 +245,7 @@ impl<'a> Found<'a> {
 
 impl Found<'_> {
     /// How a plain request that came at `received` is answered.
+    #[inline]
     fn outcome<'a, F: FieldLines + ?Sized>(
         &'a self,
         shared: &'a Shared,
